@@ -1,0 +1,32 @@
+"""EC4SRec as a RecBole plugin: explanation-guided contrastive learning for sequential recommendation.
+
+Importing the package makes ``EC4SRec``, ``EC4SRecSSL``, ``EC4SRecSL``, ``CL4SRec`` and ``DuoRec`` known to RecBole's
+own entry points.
+"""
+
+from recbole_ec4srec import compat
+
+compat.apply()  # before RecBole is first used
+
+from recbole_ec4srec.compat import allow_in_checkpoints
+from recbole_ec4srec.config import ConfigError
+from recbole_ec4srec.model import CL4SRec, DuoRec, EC4SRec, EC4SRecSL, EC4SRecSSL
+from recbole_ec4srec.quick_start import objective_function, run
+from recbole_ec4srec.registry import register, register_model
+from recbole_ec4srec.version import __version__
+
+register()
+
+__all__ = [
+    "CL4SRec",
+    "ConfigError",
+    "DuoRec",
+    "EC4SRec",
+    "EC4SRecSL",
+    "EC4SRecSSL",
+    "__version__",
+    "allow_in_checkpoints",
+    "objective_function",
+    "register_model",
+    "run",
+]

@@ -1,0 +1,247 @@
+"""Our configuration keys: what they may hold, and which combinations make sense.
+
+Everything a user can set is checked here, once, when RecBole's ``Config`` is built, before any data is loaded.
+The defaults live in ``properties/model/*.yaml``; what a key means is told beside it there.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+OPERATORS = ("crop", "mask", "reorder")
+NEGATIVE_OPERATORS = ("crop", "mask")
+WARMUP_LOSSES = ("cl", "sl")
+EXPLAINERS = ("occlusion",)
+
+ALIASES = {"EC4SRec(SSL)": "EC4SRecSSL", "EC4SRec(SL)": "EC4SRecSL"}
+
+#: What makes a preset that preset (section 4.4): changing one of these keys would make it another model.
+PRESETS = {
+    "EC4SRec": {},
+    "EC4SRecSSL": {"lambda_sl_pos": 0},
+    "EC4SRecSL": {"lambda_cl_pos": 0, "lambda_cl_neg": 0},
+    "CL4SRec": {"num_updates": 0, "update_epochs": [], "warmup": ["cl"]},
+    "DuoRec": {"num_updates": 0, "update_epochs": [], "warmup": ["sl"]},
+}
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot work; the message names the key, the value and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number between ``low`` and ``high``; the bounds themselves are allowed unless ``above`` is set."""
+
+    low: float
+    high: float = math.inf
+    above: bool = False
+    integer: bool = False
+
+    def parse(self, value):
+        if isinstance(value, bool) or not isinstance(value, int if self.integer else (int, float)):
+            raise ValueError
+        if not math.isfinite(value) or value > self.high or (value <= self.low if self.above else value < self.low):
+            raise ValueError
+        return value
+
+    def __str__(self):
+        kind = "an integer" if self.integer else "a number"
+        low = f"{'>' if self.above else '>='} {self.low:g}"
+        return f"{kind} {low}" + (f" and <= {self.high:g}" if self.high < math.inf else "")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few words."""
+
+    words: tuple
+
+    def parse(self, value):
+        if value not in self.words:
+            raise ValueError
+        return value
+
+    def __str__(self):
+        return "one of " + ", ".join(self.words)
+
+
+@dataclass(frozen=True)
+class Words:
+    """A list of distinct words out of a few; ``a,b`` and ``[a,b]`` from the command line are read as lists."""
+
+    words: tuple
+    empty: bool = False
+
+    def parse(self, value):
+        if value is None:
+            value = []
+        if isinstance(value, str):
+            value = [word.strip(" '\"") for word in value.strip("[] ").split(",") if word.strip()]
+        if not isinstance(value, (list, tuple)) or any(word not in self.words for word in value):
+            raise ValueError
+        if len(set(value)) != len(value) or not (value or self.empty):
+            raise ValueError
+        return list(value)
+
+    def __str__(self):
+        return f"a list of distinct words out of [{', '.join(self.words)}]" + (" (may be empty)" if self.empty else "")
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """A list of epochs, counted from 1; kept in ascending order."""
+
+    def parse(self, value):
+        if value is None:
+            value = []
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = [value]
+        if not isinstance(value, (list, tuple)):
+            raise ValueError
+        if any(isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 1 for epoch in value):
+            raise ValueError
+        if len(set(value)) != len(value):
+            raise ValueError
+        return sorted(value)
+
+    def __str__(self):
+        return "a list of distinct epochs, counted from 1"
+
+
+class Flag:
+    def parse(self, value):
+        if not isinstance(value, bool):
+            raise ValueError
+        return value
+
+    def __str__(self):
+        return "True or False"
+
+
+class Name:
+    def parse(self, value):
+        if not isinstance(value, str) or not value.isidentifier():
+            raise ValueError
+        return value
+
+    def __str__(self):
+        return "the name of one of RecBole's sequential recommenders, such as SASRec"
+
+
+KEYS = {
+    "backbone": Name(),
+    # views
+    "augmentations": Words(OPERATORS),
+    "negative_augmentations": Words(NEGATIVE_OPERATORS),
+    "mu_c": Number(0, 1, above=True),
+    "mu_m": Number(0, 1),
+    "mu_r": Number(0, 1),
+    "mu_e": Number(0, 1, above=True),
+    "ertrl_score": Choice(("anchor", "candidate")),
+    "ertrl_max_candidates": Number(1, integer=True),
+    # losses
+    "sim": Choice(("dot", "cos")),
+    "tau": Number(0, above=True),
+    "tau_cl": Number(0, above=True),
+    "lambda": Number(0),
+    "lambda_cl_pos": Number(0),
+    "lambda_cl_neg": Number(0),
+    "lambda_sl_pos": Number(0),
+    "second_pass": Flag(),
+    "mask_same_target": Flag(),
+    # schedule
+    "warmup": Words(WARMUP_LOSSES, empty=True),
+    "num_updates": Number(0, integer=True),
+    "update_epochs": Epochs(),
+    # explanation
+    "explainer": Choice(EXPLAINERS),
+    "explain_target": Choice(("predicted", "next", "max")),
+    "explain_output": Choice(("logit", "probability")),
+    "explain_batch_size": Number(1, integer=True),
+}
+
+
+def properties_dir() -> Path:
+    """The folder of our property files: inside the installed package, or beside it in a checkout."""
+    here = Path(__file__).resolve().parent
+    for folder in (here / "properties", here.parent / "properties"):
+        if (folder / "model").is_dir():
+            return folder
+    raise FileNotFoundError(f"recbole_ec4srec: no folder properties/ in {here} or beside it; install the package again")
+
+
+def update_schedule(epochs: int, num_updates: int, update_epochs: list) -> list:
+    """Epochs, counted from 1, at whose start the importance is recomputed (section 4.1).
+
+    ``update_epochs`` where it is given, else ``l * floor(N / (p + 1))`` for l = 1 … p with N ``epochs`` and p
+    ``num_updates``.
+    """
+    if update_epochs:
+        return list(update_epochs)
+    step = epochs // (num_updates + 1)
+    return [update * step for update in range(1, num_updates + 1)]
+
+
+def loss_weights(config, guided: bool) -> dict:
+    """Weights of the contrastive losses that take part in a phase, by the loss's name; those of weight 0 are left out.
+
+    Before the first importance update (``guided=False``): ``cl`` (Eq. 3) and ``sl`` (Eq. 4); after it: ``cl_pos``,
+    ``cl_neg`` (section 4.4.1) and ``sl_pos`` (Eq. 8), as in Eq. 6, 7 and 9.
+    """
+    if guided:
+        weights = {name: config[f"lambda_{name}"] for name in ("cl_pos", "cl_neg", "sl_pos")}
+    else:
+        weights = {name: config["lambda"] for name in WARMUP_LOSSES if name in config["warmup"]}
+    return {name: float(weight) for name, weight in weights.items() if weight > 0}
+
+
+def _refuse(key, value, allowed):
+    raise ConfigError(f"{key}: got {value!r}, allowed is {allowed}")
+
+
+def validate(model: str, config: dict, given: dict, known=()) -> None:
+    """Check our keys in ``config`` (all settings, merged) and write them back in their normal form.
+
+    Args:
+        model: one of :data:`PRESETS`, or a class derived from one of them.
+        config: RecBole's merged configuration, changed in place.
+        given: what the user set (files, dict, command line), to find misspelt keys.
+        known: the keys that RecBole's and our property files have.
+
+    Raises:
+        ConfigError: for a value out of its range, a key that looks like a misspelling of one of ours, or a
+            combination that cannot work.
+    """
+    for key, rule in KEYS.items():
+        if key not in config:
+            raise ConfigError(f"{key}: missing; {model} needs {rule}")
+        try:
+            config[key] = rule.parse(config[key])
+        except (ValueError, TypeError):
+            _refuse(key, config[key], rule)
+
+    for key in given:
+        # A key that RecBole's files and ours do not have is the user's own business, unless it nearly spells ours.
+        close = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.85)
+        if key not in KEYS and key not in known and close:
+            raise ConfigError(f"{key}: no such key; did you mean {close[0]}?")
+
+    for key, value in PRESETS.get(model, {}).items():
+        if config[key] != value:
+            _refuse(key, config[key], f"{value!r} for {model}: with another value it is another model, see EC4SRec")
+
+    if config.get("loss_type") not in ("CE", "BPR"):
+        _refuse("loss_type", config.get("loss_type"), "CE or BPR")
+    epochs, updates = config["epochs"], config["num_updates"]
+    if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 0:
+        _refuse("epochs", epochs, "an integer >= 0")
+    late = [epoch for epoch in config["update_epochs"] if epoch > epochs]
+    if late:
+        _refuse("update_epochs", late, f"epochs from 1 to {epochs} (epochs: {epochs})")
+    if not config["update_epochs"] and updates > 0 and epochs < updates + 1:
+        allowed = f"at most {max(epochs - 1, 0)} with epochs: {epochs} (0 trains the warm-up only)"
+        _refuse("num_updates", updates, f"{allowed}, or more epochs")

@@ -1,0 +1,205 @@
+"""Views of sequences by crop, mask and reorder: random (section 3.2) and explanation guided (section 4.3).
+
+Sequences are ``item_seq [B, L]`` (ids, padded on the right with 0) with ``item_seq_len [B]``. Every function gives a
+new ``(item_seq, item_seq_len)`` of the same shape and never changes its input. A view keeps the order of time, keeps
+at least one item of its sequence, and has no padding between items. All work is done on whole batches, on the device of
+the input; random numbers come from ``generator``, which must live on that device.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# floor(mu * n) in the decimal sense: 0.57 * 100 is 56.99999999999999 in binary.
+_ROUNDING = 1e-9
+
+
+def item_count(ratio: float, item_seq_len: Tensor) -> Tensor:
+    """``floor(ratio * n)`` for every length n, ``[B]``."""
+    return (item_seq_len.double() * ratio + _ROUNDING).floor().long()
+
+
+def _rand(item_seq: Tensor, generator) -> Tensor:
+    return torch.rand(item_seq.shape, generator=generator, device=item_seq.device)
+
+
+def _positions(item_seq: Tensor) -> Tensor:
+    return torch.arange(item_seq.shape[1], device=item_seq.device).expand_as(item_seq)
+
+
+def _ranks(keys: Tensor) -> Tensor:
+    """The rank, from 0, of every key in its row; of equal keys the first is lower."""
+    order = keys.argsort(dim=1, stable=True)
+    return torch.empty_like(order).scatter_(1, order, torch.arange(keys.shape[1], device=keys.device).expand_as(order))
+
+
+def _random_ranks(item_seq, item_seq_len, generator):
+    keys = _rand(item_seq, generator)
+    return _ranks(torch.where(_positions(item_seq) < item_seq_len.unsqueeze(1), keys, 2.0))
+
+
+def importance_ranks(importance: Tensor, item_seq_len: Tensor) -> Tensor:
+    """The rank of every item by importance, 0 the least important, ``[B, L]``; padding ranks last.
+
+    Of equally important items the older one ranks lower.
+    """
+    inside = _positions(importance) < item_seq_len.unsqueeze(1)
+    return _ranks(torch.where(inside, importance, torch.inf))
+
+
+def _keep(item_seq, kept):
+    """The items where ``kept`` is true, closed up to the left."""
+    order = (~kept).to(torch.uint8).argsort(dim=1, stable=True)
+    lengths = kept.sum(1)
+    view = item_seq.gather(1, order)
+    return torch.where(_positions(item_seq) < lengths.unsqueeze(1), view, 0), lengths
+
+
+def crop(item_seq: Tensor, item_seq_len: Tensor, ratio: float, generator=None):
+    """A random contiguous sub-sequence of ``max(1, floor(ratio * n))`` items."""
+    size = item_count(ratio, item_seq_len).clamp(min=1)
+    free = item_seq_len - size + 1
+    draw = torch.rand(len(item_seq), generator=generator, device=item_seq.device, dtype=torch.double)
+    start = (draw * free).long().clamp(max=free - 1).unsqueeze(1)
+    position = _positions(item_seq)
+    return _keep(item_seq, (position >= start) & (position < start + size.unsqueeze(1)))
+
+
+def mask(item_seq: Tensor, item_seq_len: Tensor, ratio: float, mask_id: int, generator=None):
+    """``floor(ratio * n)`` random items, but never all, become ``mask_id``."""
+    count = item_count(ratio, item_seq_len).minimum(item_seq_len - 1).unsqueeze(1)
+    masked = _random_ranks(item_seq, item_seq_len, generator) < count
+    return torch.where(masked, mask_id, item_seq), item_seq_len.clone()
+
+
+def reorder(item_seq: Tensor, item_seq_len: Tensor, ratio: float, generator=None):
+    """A random contiguous sub-sequence of ``floor(ratio * n)`` items is shuffled."""
+    size = item_count(ratio, item_seq_len)
+    free = item_seq_len - size + 1
+    draw = torch.rand(len(item_seq), generator=generator, device=item_seq.device, dtype=torch.double)
+    start = (draw * free).long().clamp(max=free - 1).unsqueeze(1)
+    position = _positions(item_seq)
+    chosen = (position >= start) & (position < start + size.unsqueeze(1))
+    return _shuffle(item_seq, chosen, generator), item_seq_len.clone()
+
+
+def _shuffle(item_seq, chosen, generator):
+    """The items where ``chosen`` is true change places among themselves, uniformly at random."""
+    position = _positions(item_seq)
+    others = item_seq.shape[1] + position
+    place = torch.where(chosen, position, others).argsort(dim=1)
+    source = torch.where(chosen, _rand(item_seq, generator), others.float()).argsort(dim=1)
+    return torch.zeros_like(item_seq).scatter_(1, place, item_seq.gather(1, source))
+
+
+def ecrop_positive(item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, ratio: float):
+    """ecrop+: the sequence without its ``k = floor(ratio * n)`` least important items (at least one stays)."""
+    k = item_count(ratio, item_seq_len).minimum(item_seq_len - 1).unsqueeze(1)
+    rank = importance_ranks(importance, item_seq_len)
+    return _keep(item_seq, (rank >= k) & (rank < item_seq_len.unsqueeze(1)))
+
+
+def ecrop_negative(item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, ratio: float):
+    """ecrop-: only the ``k = floor(ratio * n)`` least important items; the whole sequence where k = 0."""
+    k = item_count(ratio, item_seq_len)
+    k = torch.where(k > 0, k, item_seq_len).unsqueeze(1)
+    return _keep(item_seq, importance_ranks(importance, item_seq_len) < k)
+
+
+def emask_positive(item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, ratio: float, mask_id: int):
+    """emask+: the ``k = floor(ratio * n)`` least important items, but never all, become ``mask_id``."""
+    k = item_count(ratio, item_seq_len).minimum(item_seq_len - 1).unsqueeze(1)
+    return torch.where(importance_ranks(importance, item_seq_len) < k, mask_id, item_seq), item_seq_len.clone()
+
+
+def emask_negative(item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, ratio: float, mask_id: int):
+    """emask-: the ``k = floor(ratio * n)`` most important items, but never all, become ``mask_id``."""
+    length = item_seq_len.unsqueeze(1)
+    k = item_count(ratio, item_seq_len).minimum(item_seq_len - 1).unsqueeze(1)
+    rank = importance_ranks(importance, item_seq_len)
+    return torch.where((rank >= length - k) & (rank < length), mask_id, item_seq), item_seq_len.clone()
+
+
+def ereorder_positive(item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, ratio: float, generator=None):
+    """erord+: the ``k = floor(ratio * n)`` least important items are shuffled among their own positions."""
+    k = item_count(ratio, item_seq_len).unsqueeze(1)
+    return _shuffle(item_seq, importance_ranks(importance, item_seq_len) < k, generator), item_seq_len.clone()
+
+
+def _pick(views, chosen):
+    """Row b of ``views[chosen[b]]``."""
+    row = torch.arange(len(chosen), device=chosen.device)
+    return torch.stack([seq for seq, _ in views])[chosen, row], torch.stack([n for _, n in views])[chosen, row]
+
+
+def _two_views(apply, operators, item_seq, generator):
+    """Two views of each sequence by two different operators, drawn in random order; by the same one if it is alone."""
+    if len(operators) == 1:
+        return apply(operators[0]), apply(operators[0])
+    keys = torch.rand(len(item_seq), len(operators), generator=generator, device=item_seq.device)
+    drawn = keys.argsort(dim=1)
+    views = [apply(operator) for operator in operators]
+    return _pick(views, drawn[:, 0]), _pick(views, drawn[:, 1])
+
+
+class RandomAugmentation:
+    """The augmentations of CL4SRec (section 3.2).
+
+    Args:
+        operators: which of ``crop``, ``mask`` and ``reorder`` take part.
+        mu_c, mu_m, mu_r: their ratios.
+        mask_id: the id of the mask item ``[m]``.
+    """
+
+    def __init__(self, operators, mu_c: float, mu_m: float, mu_r: float, mask_id: int):
+        self.operators, self.mu_c, self.mu_m, self.mu_r, self.mask_id = list(operators), mu_c, mu_m, mu_r, mask_id
+
+    def positive(self, item_seq: Tensor, item_seq_len: Tensor, generator=None):
+        """Two views of each sequence by two different operators: ``((item_seq, item_seq_len), (…, …))``."""
+        apply = {
+            "crop": lambda: crop(item_seq, item_seq_len, self.mu_c, generator),
+            "mask": lambda: mask(item_seq, item_seq_len, self.mu_m, self.mask_id, generator),
+            "reorder": lambda: reorder(item_seq, item_seq_len, self.mu_r, generator),
+        }
+        return _two_views(lambda operator: apply[operator](), self.operators, item_seq, generator)
+
+
+class GuidedAugmentation:
+    """The explanation-guided augmentations (section 4.3).
+
+    Args:
+        operators: which of ``crop``, ``mask`` and ``reorder`` make positive views.
+        negative_operators: which of ``crop`` and ``mask`` make negative views.
+        mu_e: the share of items that count as least, or most, important.
+        mask_id: the id of the mask item ``[m]``.
+    """
+
+    def __init__(self, operators, negative_operators, mu_e: float, mask_id: int):
+        self.operators, self.negative_operators = list(operators), list(negative_operators)
+        self.mu_e, self.mask_id = mu_e, mask_id
+
+    def positive(self, item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, generator=None):
+        """Two positive views of each sequence by two different operators: ``((item_seq, item_seq_len), (…, …))``."""
+        apply = {
+            "crop": lambda: ecrop_positive(item_seq, item_seq_len, importance, self.mu_e),
+            "mask": lambda: emask_positive(item_seq, item_seq_len, importance, self.mu_e, self.mask_id),
+            "reorder": lambda: ereorder_positive(item_seq, item_seq_len, importance, self.mu_e, generator),
+        }
+        return _two_views(lambda operator: apply[operator](), self.operators, item_seq, generator)
+
+    def negative(self, item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, generator=None):
+        """A negative view of each sequence, and where it differs from the sequence.
+
+        Returns:
+            ``(item_seq, item_seq_len, valid)``; ``valid [B]`` is false where k = 0 (or nothing can be taken away), and
+            such an instance takes no part in L_cl-.
+        """
+        apply = {
+            "crop": lambda: ecrop_negative(item_seq, item_seq_len, importance, self.mu_e),
+            "mask": lambda: emask_negative(item_seq, item_seq_len, importance, self.mu_e, self.mask_id),
+        }
+        views = [apply[operator]() for operator in self.negative_operators]
+        drawn = torch.randint(len(views), (len(item_seq),), generator=generator, device=item_seq.device)
+        view, lengths = _pick(views, drawn)
+        return view, lengths, (view != item_seq).any(1)

@@ -1,0 +1,137 @@
+"""The training loader: a batch of instances with the views that the losses of the current phase contrast."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from recbole.data.dataloader import TrainDataLoader
+
+from recbole_ec4srec.config import loss_weights
+from recbole_ec4srec.data.augmentation import GuidedAugmentation, RandomAugmentation
+from recbole_ec4srec.data.dataset import SequenceBatch
+from recbole_ec4srec.data.importance import ImportanceTable
+from recbole_ec4srec.data.retrieval import GuidedRetrieval, RandomRetrieval, SameTargetIndex
+
+#: The views that each contrastive loss needs.
+VIEWS = {
+    "cl": ("cl_1", "cl_2"),
+    "sl": ("sl",),
+    "cl_pos": ("cl_pos_1", "cl_pos_2"),
+    "cl_neg": ("cl_pos_1", "cl_pos_2", "cl_neg"),
+    "sl_pos": ("sl_pos",),
+}
+#: Field of a batch, ``[B]`` bool: the instance has a negative view.
+NEGATIVE_VALID = "cl_neg_valid"
+
+
+class EC4SRecTrainDataLoader(TrainDataLoader):
+    """RecBole's training loader, with views.
+
+    A batch has RecBole's fields and, for each view ``V`` of :data:`VIEWS` that a loss of positive weight needs, the
+    fields ``V_<item_id_list>`` ``[B, L]`` and ``V_<item_length>`` ``[B]``. Until :meth:`set_importance` is called these
+    are the random views of the warm-up (``cl_1``, ``cl_2``, ``sl``), afterwards the explanation-guided ones
+    (``cl_pos_1``, ``cl_pos_2``, ``cl_neg``, ``sl_pos``).
+
+    The views of a batch depend on the seed, the epoch and the batch alone, so worker processes give the same batches.
+    With several negative items per instance (``loss_type: BPR``) the instances are repeated, their views are not.
+    """
+
+    def __init__(self, config, dataset, sampler, shuffle=False):
+        super().__init__(config, dataset, sampler, shuffle=shuffle)
+        self.epoch = 0
+        self._set_views(config)
+
+    def update_config(self, config):
+        super().update_config(config)
+        self._set_views(config)
+
+    def _set_views(self, config):
+        dataset = self._dataset
+        self.n_items = dataset.item_num
+        self.item_seq_field = dataset.item_id_list_field
+        self.length_field = dataset.item_list_length_field
+        operators, mask_id = config["augmentations"], self.n_items
+        self._random = RandomAugmentation(operators, config["mu_c"], config["mu_m"], config["mu_r"], mask_id)
+        self._guided = GuidedAugmentation(operators, config["negative_augmentations"], config["mu_e"], mask_id)
+        self._losses = {guided: list(loss_weights(config, guided)) for guided in (False, True)}
+        self.guided = False
+        self.importance = None
+        self._retrieval = None
+        self._index = None
+
+    @property
+    def needs_importance(self) -> bool:
+        """Whether any loss after the warm-up uses importance scores."""
+        return bool(self._losses[True])
+
+    def set_importance(self, importance: ImportanceTable | None) -> None:
+        """Leave the warm-up: from the next epoch on, views are guided by ``importance``.
+
+        None is for a configuration whose guided losses all have weight 0.
+        """
+        self.guided, self.importance = True, importance
+        self._retrieval = None
+
+    def __iter__(self):
+        self.epoch += 1
+        self._prepare_retrieval()
+        return super().__iter__()
+
+    def _prepare_retrieval(self):
+        """Build what this phase retrieves from, once, before worker processes start."""
+        wanted = {"sl", "sl_pos"} & set(self._losses[self.guided])
+        if not wanted or self._retrieval is not None:
+            return
+        if self._index is None:
+            instances = self._dataset.inter_feat
+            self._index = SameTargetIndex(instances[self.iid_field], instances[self.uid_field])
+        if self.guided:
+            self._retrieval = GuidedRetrieval(
+                self._index,
+                self._dataset.item_sequences,
+                self.importance,
+                self.n_items,
+                self.config["ertrl_score"],
+                self.config["ertrl_max_candidates"],
+                self._generator(0),
+            )
+        else:
+            self._retrieval = RandomRetrieval(self._index)
+
+    def _generator(self, salt: int) -> torch.Generator:
+        """Random numbers that depend on the seed, the epoch and ``salt`` alone."""
+        entropy = np.random.SeedSequence([self.config["seed"], self.epoch, salt]).generate_state(1, np.uint64)[0]
+        return torch.Generator().manual_seed(int(entropy >> np.uint64(1)))
+
+    def collate_fn(self, index):
+        batch = super().collate_fn(index)
+        rows = torch.as_tensor(np.asarray(index))
+        host_lengths = dict(getattr(batch, "host_lengths", {}))
+        host_lengths[self.length_field] = batch[self.length_field].numpy()
+        fields = dict(batch.interaction)
+        # A batch is told apart from the others of its epoch by its first instance.
+        for name, (item_seq, item_seq_len) in self._views(rows, self._generator(1 + int(rows[0])), fields).items():
+            fields[f"{name}_{self.item_seq_field}"] = item_seq
+            fields[f"{name}_{self.length_field}"] = item_seq_len
+            host_lengths[f"{name}_{self.length_field}"] = item_seq_len.numpy()
+        return SequenceBatch(fields, host_lengths)
+
+    def _views(self, rows, generator, fields) -> dict:
+        """The views of instances ``rows`` by name; L_cl-'s mask goes into ``fields``."""
+        views = {name: None for loss in self._losses[self.guided] for name in VIEWS[loss]}
+        if not views:
+            return {}
+        item_seq, lengths = self._dataset.item_sequences(rows)
+        if "cl_1" in views:
+            views["cl_1"], views["cl_2"] = self._random.positive(item_seq, lengths, generator)
+        if "cl_pos_1" in views:
+            importance = self.importance.rows(rows)
+            views["cl_pos_1"], views["cl_pos_2"] = self._guided.positive(item_seq, lengths, importance, generator)
+            if "cl_neg" in views:
+                *views["cl_neg"], fields[NEGATIVE_VALID] = self._guided.negative(
+                    item_seq, lengths, importance, generator
+                )
+        for name in ("sl", "sl_pos"):
+            if name in views:
+                views[name] = self._dataset.item_sequences(self._retrieval.draw(rows, generator))
+        return views

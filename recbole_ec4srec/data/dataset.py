@@ -1,0 +1,121 @@
+"""Training instances without materialised prefixes.
+
+RecBole's ``SequentialDataset`` writes the prefix of every instance out as a row of ``MAX_ITEM_LIST_LENGTH`` for every
+field. Here each interaction is kept once, in the order of users and time, and an instance is where its window starts
+and how long it is; the rows are cut when a batch asks for them. Field names, order, splits and values are RecBole's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from recbole.data.dataset import SequentialDataset
+from recbole.data.interaction import Interaction
+from recbole.utils import FeatureSource, FeatureType
+
+
+class SequenceBatch(Interaction):
+    """A batch that remembers the lengths of its sequences on the host.
+
+    An ``Interaction`` on a GPU can tell its lengths only after a synchronisation; grouping sequences by length needs
+    them at once. ``host_lengths`` maps a length field to a numpy array ``[B]`` and stays behind when the tensors move.
+    """
+
+    def __init__(self, interaction, host_lengths=None):
+        super().__init__(interaction)
+        self.host_lengths = dict(host_lengths or {})
+
+    def to(self, device, selected_field=None):
+        return SequenceBatch(super().to(device, selected_field).interaction, self.host_lengths)
+
+
+class EC4SRecDataset(SequentialDataset):
+    """RecBole's ``SequentialDataset`` with the windows cut per batch instead of stored.
+
+    ``inter_feat`` holds a row per instance with the fields of its next item, its window's length and where in
+    ``_history`` the window starts; the ``*_list`` fields appear in what ``dataset[index]`` returns.
+    """
+
+    WINDOW_START = "_window_start"
+
+    _history = None
+
+    def data_augmentation(self):
+        """Make the instances: every prefix of a user's sequence, cut to its last ``MAX_ITEM_LIST_LENGTH`` items, with
+        its next item. The same rows in the same order as RecBole's."""
+        self._aug_presets()
+        self._check_field("uid_field", "time_field")
+        self.sort(by=[self.uid_field, self.time_field], ascending=True)
+        history = self.inter_feat
+        user = history[self.uid_field].numpy()
+        row = np.arange(len(user))
+        first = np.ones(len(user), dtype=bool)
+        first[1:] = user[1:] != user[:-1]
+        position = row - np.maximum.accumulate(np.where(first, row, 0))
+        target = row[position > 0]
+        length = np.minimum(position[target], self.max_item_list_len)
+        index = torch.from_numpy(target)
+        instances = {field: history[field][index] for field in history}
+        instances[self.item_list_length_field] = torch.from_numpy(length)
+        instances[self.WINDOW_START] = torch.from_numpy(target - length)
+        self._history = history
+        self.inter_feat = Interaction(instances)
+
+    def __getitem__(self, index, join=True):
+        """Instances with their windows, as a :class:`SequenceBatch`; ``index`` is anything that selects rows."""
+        if self._history is None:  # pre-split files (benchmark_filename) come with their windows
+            return super().__getitem__(index, join)
+        rows = self._rows(index)
+        batch = {field: self.inter_feat[field][rows] for field in self.inter_feat if field != self.WINDOW_START}
+        lengths = batch[self.item_list_length_field]
+        position, inside = self._window(rows, lengths)
+        for field in self._history:
+            if field != self.uid_field:
+                values = self._history[field][position]
+                mask = inside.view(inside.shape + (1,) * (values.dim() - 2))
+                batch[getattr(self, f"{field}_list_field")] = torch.where(mask, values, torch.zeros_like(values))
+        batch = SequenceBatch(batch, {self.item_list_length_field: lengths.numpy()})
+        return self.join(batch) if join else batch
+
+    def item_sequences(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Item ids ``[R, L]``, padded with 0 on the right, and lengths ``[R]`` of the instances ``rows``."""
+        lengths = self.inter_feat[self.item_list_length_field][rows]
+        if self._history is None:
+            return self.inter_feat[self.item_id_list_field][rows], lengths
+        position, inside = self._window(rows, lengths)
+        return self._history[self.iid_field][position] * inside, lengths
+
+    @property
+    def item_seq_len(self) -> torch.Tensor:
+        """The length of every instance's window, ``[N]``."""
+        return self.inter_feat[self.item_list_length_field]
+
+    def _rows(self, index) -> torch.Tensor:
+        if isinstance(index, slice):
+            return torch.arange(len(self.inter_feat))[index]
+        rows = torch.as_tensor(index)
+        return rows.nonzero(as_tuple=True)[0] if rows.dtype == torch.bool else rows.long().reshape(-1)
+
+    def _window(self, rows, lengths) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where in the history each cell of the windows is read from, and which cells hold an item, both ``[R, L]``."""
+        cell = torch.arange(self.max_item_list_len)
+        inside = cell < lengths.unsqueeze(1)
+        start = self.inter_feat[self.WINDOW_START][rows].unsqueeze(1)
+        return torch.where(inside, start + cell, start), inside
+
+    def inter_matrix(self, form="coo", value_field=None):
+        """RecBole's user-item matrix: the next item of every instance, and the first item of each user in it."""
+        if self._history is None:
+            return super().inter_matrix(form, value_field)
+        first = self.inter_feat[self.item_list_length_field] == 1
+        start = self.inter_feat[self.WINDOW_START][first]
+        both = {
+            field: torch.cat([self.inter_feat[field], self._history[field][start]])
+            for field in self._history
+            if field != self.item_list_length_field
+        }
+        return self._create_sparse_matrix(Interaction(both), self.uid_field, self.iid_field, form, value_field)
+
+    def _benchmark_presets(self):
+        super()._benchmark_presets()
+        self.set_field_property(self.item_list_length_field, FeatureType.TOKEN, FeatureSource.INTERACTION, 1)

@@ -1,0 +1,81 @@
+"""What all explainers share: what is explained, and the table of all training instances."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+
+class Explainer(ABC):
+    """Attributes a model's prediction to the items of the sequence.
+
+    Args:
+        model: an :class:`~recbole_ec4srec.EC4SRec`.
+        target: whose score is explained: ``predicted``, the item that the model ranks first for the unperturbed
+            sequence; ``next``, the true next item; ``max``, whichever item has the highest score after each
+            perturbation.
+        output: what is explained of it: its ``logit``, or its ``probability`` under the softmax over all items.
+        batch_size: how many sequences, perturbed ones counted singly, are encoded at a time; the result does not
+            depend on it.
+    """
+
+    def __init__(self, model, target: str = "predicted", output: str = "logit", batch_size: int = 4096):
+        self.model, self.target, self.output, self.batch_size = model, target, output, batch_size
+
+    @abstractmethod
+    def attribute(self, item_seq: Tensor, item_seq_len: Tensor, next_item: Tensor | None = None) -> Tensor:
+        """Raw attributions ``[B, L]`` of the items of ``item_seq [B, L]``, 0 on padding.
+
+        Dropout is off, no gradient is kept, and the model is left as it was found.
+
+        Args:
+            next_item: ``[B]``, the true next items; needed for ``target: next`` only.
+        """
+
+    def table(self, dataset, device, show_progress: bool = False):
+        """The :class:`~recbole_ec4srec.data.ImportanceTable` of all instances of ``dataset``."""
+        from recbole_ec4srec.data.importance import ImportanceTable
+
+        lengths = dataset.item_seq_len
+        table = ImportanceTable(lengths, dataset.max_item_list_len)
+        batches = lengths.argsort(stable=True).split(max(1, self.batch_size // 8))
+        for rows in tqdm(batches, ncols=100, desc="Explain    ") if show_progress else batches:
+            item_seq, item_seq_len = dataset.item_sequences(rows)
+            item_seq = item_seq[:, : int(item_seq_len[-1])]
+            next_item = dataset.inter_feat[dataset.iid_field][rows]
+            scores = self.attribute(item_seq.to(device), item_seq_len.to(device), next_item.to(device))
+            table.set_rows(rows, scores.cpu())
+        return table
+
+    def chosen_item(self, encoded: Tensor, next_item: Tensor | None) -> Tensor | None:
+        """The item ``[B]`` whose score is explained, from the unperturbed ``encoded [B, d]``; None for ``max``."""
+        if self.target == "predicted":
+            return self.model.backbone.score_all(encoded)[:, 1:].argmax(1) + 1
+        if self.target == "next" and next_item is None:
+            raise ValueError("explain_target: next needs next_item, the true next item of every sequence")
+        return next_item if self.target == "next" else None
+
+    def outcome(self, encoded: Tensor, item: Tensor | None) -> Tensor:
+        """The explained quantity ``[B]`` for representations ``[B, d]`` and the items that :meth:`chosen_item` gave."""
+        backbone = self.model.backbone
+        if self.output == "logit" and item is not None:
+            return backbone.score(encoded, item)
+        scores = backbone.score_all(encoded)[:, 1:]
+        if self.output == "probability":
+            scores = scores.softmax(1)
+        return scores.amax(1) if item is None else scores.gather(1, item.unsqueeze(1) - 1).squeeze(1)
+
+    @contextmanager
+    def inference(self):
+        """The model without dropout and gradients; its mode comes back afterwards."""
+        training = self.model.training
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self.model.train(training)

@@ -1,0 +1,132 @@
+"""EC4SRec and its presets: one model, of which the property files and the batch decide what is contrasted."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from recbole.model.abstract_recommender import SequentialRecommender
+from recbole.model.loss import BPRLoss
+from torch import Tensor
+
+from recbole_ec4srec.config import ConfigError
+from recbole_ec4srec.model.backbone import Backbone
+from recbole_ec4srec.model.losses import negative_loss, pair_loss, supervised_loss
+
+
+class EC4SRec(SequentialRecommender):
+    """EC4SRec (section 4.4.3, Eq. 9): a recommendation loss and up to three explanation-guided contrastive losses.
+
+    A batch holds the instances and the views to contrast (see :mod:`recbole_ec4srec.data.dataloader`). For every view
+    that it has, the loss of Eq. 9, or of the warm-up before the first importance update, takes part:
+
+    ========== ============================== ==================
+    loss       views in the batch             weight
+    ========== ============================== ==================
+    L_rec      (the instances)                1
+    L_cl       ``cl_1``, ``cl_2``             ``lambda``
+    L_sl       ``sl``                         ``lambda``
+    L_cl+      ``cl_pos_1``, ``cl_pos_2``     ``lambda_cl_pos``
+    L_cl-      ``cl_neg`` and the two above   ``lambda_cl_neg``
+    L_sl+      ``sl_pos``                     ``lambda_sl_pos``
+    ========== ============================== ==================
+    """
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.backbone = Backbone(config, dataset)
+        self.loss_type = config["loss_type"]
+        if self.loss_type not in ("CE", "BPR"):
+            raise ConfigError(f"loss_type: got {self.loss_type!r}, allowed is CE or BPR")
+        self.bpr_loss = BPRLoss()
+        self.sim, self.tau, self.tau_cl = config["sim"], config["tau"], config["tau_cl"]
+        self.second_pass, self.mask_same_target = config["second_pass"], config["mask_same_target"]
+        self.weights = {"cl": config["lambda"], "sl": config["lambda"]}
+        self.weights.update({name: config[f"lambda_{name}"] for name in ("cl_pos", "cl_neg", "sl_pos")})
+        self.loss_names = ("rec",)
+
+    @property
+    def mask_id(self) -> int:
+        """The id of the mask item ``[m]``."""
+        return self.n_items
+
+    def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
+        """Representations ``[B, d]`` of sequences ``[B, L]`` with their lengths ``[B]``."""
+        return self.backbone.encode(item_seq, item_seq_len)
+
+    def _encode(self, interaction, views) -> dict:
+        """Representations of the named sequences of a batch, all encoded together; ``""`` names the instances."""
+        names = [f"{view}_" if view else "" for view in views]
+        seqs = [interaction[name + self.ITEM_SEQ] for name in names]
+        lens = [interaction[name + self.ITEM_SEQ_LEN] for name in names]
+        known = getattr(interaction, "host_lengths", {})
+        host = [known.get(name + self.ITEM_SEQ_LEN) for name in names]
+        host = None if any(lengths is None for lengths in host) else torch.cat([torch.from_numpy(h) for h in host])
+        encoded = self.backbone.encode(torch.cat(seqs), torch.cat(lens), None if host is None else host.numpy())
+        return dict(zip(views, encoded.split([len(seq) for seq in seqs])))
+
+    def calculate_loss(self, interaction) -> tuple:
+        """The weighted parts of the loss, whose sum is Eq. 9 (or the warm-up's loss); ``loss_names`` names them."""
+        has = {view for view in _VIEWS if f"{view}_{self.ITEM_SEQ}" in interaction}
+        views = ["", *[view for view in _VIEWS if view in has]]
+        # L_sl's own pass with another dropout mask, as in DuoRec's code; "" would be overwritten in a dict.
+        encoded = self._encode(interaction, views)
+        losses = {"rec": self._recommendation_loss(encoded[""], interaction)}
+        target = interaction[self.POS_ITEM_ID] if self.mask_same_target else None
+
+        for name in ("cl", "cl_pos"):
+            if f"{name}_1" in has and self.weights[name] > 0:
+                first, second = encoded[f"{name}_1"], encoded[f"{name}_2"]
+                losses[name] = pair_loss(first, second, self.sim, self.tau_cl, _head(target, first))
+        if "cl_neg" in has:
+            positives = torch.cat([encoded["cl_pos_1"], encoded["cl_pos_2"]])
+            valid = interaction["cl_neg_valid"]
+            losses["cl_neg"] = negative_loss(encoded["cl_neg"], positives, valid, self.sim, self.tau_cl)
+        for name in ("sl", "sl_pos"):
+            if name in has:
+                retrieved = encoded[name]
+                anchor = self._encode(interaction, [""])[""] if self.second_pass else encoded[""]
+                losses[name] = supervised_loss(
+                    _head(anchor, retrieved), retrieved, self.sim, self.tau, _head(target, retrieved)
+                )
+        self.loss_names = tuple(losses)
+        return tuple(loss if name == "rec" else self.weights[name] * loss for name, loss in losses.items())
+
+    def _recommendation_loss(self, encoded, interaction):
+        """L_rec: Eq. 2 over all items, or RecBole's BPR loss."""
+        positive = interaction[self.POS_ITEM_ID]
+        if self.loss_type == "CE":
+            return F.cross_entropy(self.backbone.score_all(encoded), positive)
+        negative = interaction[self.NEG_ITEM_ID]
+        return self.bpr_loss(self.backbone.score(encoded, positive), self.backbone.score(encoded, negative))
+
+    def predict(self, interaction) -> Tensor:
+        """Scores of the batch's items, ``[B]``."""
+        return self.backbone.score(self._encode(interaction, [""])[""], interaction[self.ITEM_ID])
+
+    def full_sort_predict(self, interaction) -> Tensor:
+        """Scores of all items, ``[B, n_items]``; ``[m]`` is not among them."""
+        return self.backbone.score_all(self._encode(interaction, [""])[""])
+
+
+_VIEWS = ("cl_1", "cl_2", "sl", "cl_pos_1", "cl_pos_2", "cl_neg", "sl_pos")
+
+
+def _head(tensor, like):
+    """The instances themselves, where several negative items have repeated them."""
+    return None if tensor is None else tensor[: len(like)]
+
+
+class EC4SRecSSL(EC4SRec):
+    """EC4SRec(SSL), section 4.4.1, Eq. 6: EC4SRec without L_sl+."""
+
+
+class EC4SRecSL(EC4SRec):
+    """EC4SRec(SL), section 4.4.2, Eq. 7: EC4SRec without L_cl+ and L_cl-."""
+
+
+class CL4SRec(EC4SRec):
+    """CL4SRec (Eq. 1): L_rec and L_cl over random views; no importance updates."""
+
+
+class DuoRec(EC4SRec):
+    """DuoRec (Eq. 4) as the paper states it: L_rec and L_sl over randomly retrieved views; no importance updates."""

@@ -1,0 +1,160 @@
+"""Running experiments: the Python functions and the console commands."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+import recbole.quick_start.quick_start as recbole_quick_start
+
+from recbole_ec4srec import registry
+from recbole_ec4srec.config import ConfigError
+
+# Bound before RecBole's name of it is replaced by ours (see registry.register).
+_run_recboles = recbole_quick_start.run_recboles
+
+
+def run_recboles(rank, *args):
+    """RecBole's entry point of a worker process; unpickling a reference to this one registers our models there."""
+    return _run_recboles(rank, *args)
+
+
+def run(model, dataset, config_file_list=None, config_dict=None, saved=True, **processes) -> dict:
+    """Train, validate and test a model.
+
+    Args:
+        model: a name, RecBole's or ours, or a class (which becomes known to RecBole by its name).
+        dataset: RecBole's name of the data set.
+        config_file_list: YAML files, later ones win.
+        config_dict: settings that win over the files.
+        saved: keep the best checkpoint.
+        processes: ``nproc``, ``world_size``, ``ip``, ``port``, ``group_offset`` of RecBole's ``run``.
+
+    Returns:
+        RecBole's result: ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result``, ``test_result``.
+
+    Raises:
+        ConfigError: one of our keys is out of its range; raised before the data is loaded.
+    """
+    if isinstance(model, type):
+        model = registry.name_of(model)
+    return recbole_quick_start.run(model, dataset, config_file_list, config_dict, saved, **processes)
+
+
+def objective_function(config_dict=None, config_file_list=None, saved=True) -> dict:
+    """RecBole's objective for ``HyperTuning`` and Ray Tune, for our models too (also in a fresh worker process)."""
+    return recbole_quick_start.objective_function(config_dict, config_file_list, saved)
+
+
+def _files(text):
+    return text.strip().split() if text else None
+
+
+def _report_config_errors(command):
+    """End with the message alone, and status 1, where a configuration is refused."""
+    try:
+        return command()
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def run_recbole_command() -> None:
+    """The console command ``run_recbole``: the flags of RecBole's ``run_recbole.py``."""
+    parser = argparse.ArgumentParser(
+        prog="run_recbole",
+        description="Train and test a model of RecBole or of recbole_ec4srec. Any setting: --key=value.",
+        epilog="example: run_recbole --model=EC4SRec --dataset=ml-100k --epochs=40 --num_updates=3",
+    )
+    parser.add_argument("--model", "-m", default="EC4SRec", help="name of the model (default: %(default)s)")
+    parser.add_argument("--dataset", "-d", default="ml-100k", help="name of the data set (default: %(default)s)")
+    parser.add_argument("--config_files", help="YAML files, separated by spaces; later ones win")
+    parser.add_argument("--nproc", type=int, default=1, help="processes on this machine (default: %(default)s)")
+    parser.add_argument("--ip", default="localhost", help="address of the master (default: %(default)s)")
+    parser.add_argument("--port", default="5678", help="port of the master (default: %(default)s)")
+    parser.add_argument("--world_size", type=int, default=-1, help="processes on all machines (default: --nproc)")
+    parser.add_argument("--group_offset", type=int, default=0, help="rank of this machine's first process")
+    args, _ = parser.parse_known_args()
+    _report_config_errors(
+        lambda: run(
+            args.model,
+            args.dataset,
+            config_file_list=_files(args.config_files),
+            nproc=args.nproc,
+            world_size=args.world_size,
+            ip=args.ip,
+            port=args.port,
+            group_offset=args.group_offset,
+        )
+    )
+
+
+def run_hyper_command() -> None:
+    """The console command ``run_hyper``: the flags of RecBole's ``run_hyper.py``."""
+    parser = argparse.ArgumentParser(
+        prog="run_hyper",
+        description="Search hyper-parameters of a model of RecBole or of recbole_ec4srec. Any setting: --key=value.",
+        epilog="example: run_hyper --model=EC4SRec --dataset=ml-100k --params_file=EC4SRec.test",
+    )
+    parser.add_argument("--config_files", help="YAML files, separated by spaces; later ones win")
+    parser.add_argument("--params_file", required=True, help="the search space, in RecBole's format")
+    parser.add_argument("--output_file", default="hyper_example.result", help="(default: %(default)s)")
+    parser.add_argument("--display_file", help="an HTML page with a plot of the trials")
+    parser.add_argument("--algo", default="exhaustive", choices=("exhaustive", "random", "bayes"))
+    parser.add_argument("--max_evals", type=int, default=10, help="trials of random and bayes (default: %(default)s)")
+    parser.add_argument("--early_stop", type=int, default=10, help="trials without a better one (default: %(default)s)")
+    parser.add_argument("--tool", default="Hyperopt", choices=("Hyperopt", "Ray"))
+    args, _ = parser.parse_known_args()
+    search = _search_with_ray if args.tool == "Ray" else _search_with_hyperopt
+    _report_config_errors(lambda: search(args))
+
+
+def _search_with_hyperopt(args):
+    try:
+        import hyperopt  # noqa: F401
+    except ImportError:
+        sys.exit("error: run_hyper needs hyperopt: pip install 'recbole_ec4srec[tune]'")
+    from recbole.trainer import HyperTuning
+
+    search = HyperTuning(
+        objective_function,
+        algo=args.algo,
+        max_evals=args.max_evals,
+        early_stop=args.early_stop,
+        params_file=args.params_file,
+        fixed_config_file_list=_files(args.config_files),
+        display_file=args.display_file,
+    )
+    search.run()
+    search.export_result(output_file=args.output_file)
+    print("best params:", search.best_params)
+    print("best result:", search.params2result[search.params2str(search.best_params)])
+
+
+def _search_with_ray(args):
+    import torch
+    from ray import tune
+
+    kinds = {"choice": tune.choice, "uniform": tune.uniform, "quniform": tune.quniform, "loguniform": tune.loguniform}
+    space = {}
+    with open(args.params_file, encoding="utf-8") as file:
+        for line in file:
+            words = line.split()
+            if len(words) < 3:
+                continue
+            name, kind, values = words[0], words[1], eval("".join(words[2:]))  # the user's own file, as in RecBole
+            if kind not in kinds:
+                raise ConfigError(f"{args.params_file}: got {kind!r} for {name}, allowed is one of {', '.join(kinds)}")
+            space[name] = kinds[kind](values) if kind == "choice" else kinds[kind](*values)
+    files = [os.path.abspath(file) for file in _files(args.config_files) or []]
+    result = tune.run(
+        tune.with_parameters(objective_function, config_file_list=files or None),
+        config=space,
+        num_samples=args.max_evals,
+        local_dir=os.path.abspath("ray_log"),
+        resources_per_trial={"cpu": 1, "gpu": int(torch.cuda.is_available())},
+    )
+    best = result.get_best_trial("recall@10", "max", "last")
+    print("best params:", best.config)
+    print("best result:", best.last_result)

@@ -1,0 +1,163 @@
+"""Makes our models known to RecBole: the only place that touches RecBole's namespaces.
+
+RecBole 1.2 has no plugin mechanism: it finds models, trainers and data sets by name inside its own packages. So the
+names are put where it looks, and four functions that decide by name are wrapped to ask us first. Other models pass
+through unchanged.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import sys
+import types
+from importlib.machinery import ModuleSpec
+
+import yaml
+
+from recbole_ec4srec import compat, config
+from recbole_ec4srec.config import ALIASES, properties_dir
+
+WRITTEN_FOR = "RecBole 1.2.0 and 1.2.1"
+
+
+def _recbole(module: str, *path: str):
+    """An attribute of RecBole, or an error that says which one is missing."""
+    found = importlib.import_module(module)
+    for name in path:
+        if not hasattr(found, name):
+            from recbole import __version__
+
+            raise ImportError(
+                f"recbole_ec4srec was written for {WRITTEN_FOR}; RecBole {__version__} has no "
+                f"{module}.{'.'.join(path)}. Install one of those versions."
+            )
+        found = getattr(found, name)
+    return found
+
+
+def _wrap(module: str, path: tuple, wrapper) -> None:
+    """Replace RecBole's function by ``wrapper(original, …)``, once."""
+    original = _recbole(module, *path)
+    if getattr(original, "_recbole_ec4srec", False):
+        return
+
+    @functools.wraps(original)
+    def wrapped(*args, **kwargs):
+        return wrapper(original, *args, **kwargs)
+
+    wrapped._recbole_ec4srec = True
+    setattr(_recbole(module, *path[:-1]), path[-1], wrapped)
+
+
+def canonical_name(model):
+    """The class name behind a spelling of the paper; classes and other names pass through."""
+    return ALIASES.get(model, model) if isinstance(model, str) else model
+
+
+def is_ours(model_class) -> bool:
+    from recbole_ec4srec.model import EC4SRec
+
+    return isinstance(model_class, type) and issubclass(model_class, EC4SRec)
+
+
+def register_model(model_class: type, *spellings: str) -> None:
+    """Let RecBole find ``model_class`` by its name, as it finds its own models.
+
+    A class derived from :class:`~recbole_ec4srec.EC4SRec` also gets our data set and trainer.
+
+    Raises:
+        ValueError: RecBole has a model of that name.
+    """
+    for name in (model_class.__name__, *spellings):
+        path = f"recbole.model.sequential_recommender.{name.lower()}"
+        known = sys.modules.get(path) or importlib.util.find_spec(path)
+        if known is not None and not hasattr(known, "_recbole_ec4srec"):
+            raise ValueError(f"RecBole has a model named {name} already; rename {model_class.__qualname__}")
+        module = types.ModuleType(path, f"Stands in for a module of RecBole so that it finds {name}.")
+        module.__spec__ = ModuleSpec(path, None)
+        module._recbole_ec4srec = True
+        setattr(module, name, model_class)
+        sys.modules[path] = module
+        if is_ours(model_class):
+            from recbole_ec4srec.data import EC4SRecDataset
+            from recbole_ec4srec.trainer import EC4SRecTrainer
+
+            setattr(_recbole("recbole.trainer"), f"{name}Trainer", EC4SRecTrainer)
+            setattr(_recbole("recbole.data.dataset"), f"{name}Dataset", EC4SRecDataset)
+
+
+def name_of(model_class: type) -> str:
+    """The name by which RecBole finds a model class; a class of the user's own is registered first."""
+    name = model_class.__name__
+    if not model_class.__module__.startswith(("recbole.model.", "recbole_ec4srec.model.")):
+        register_model(model_class)
+    return name
+
+
+def _get_model_and_dataset(original, self, model, dataset):
+    return original(self, canonical_name(model or self.external_config_dict.get("model")), dataset)
+
+
+def _read(self, path) -> dict:
+    with open(path, encoding="utf-8") as file:
+        return yaml.load(file, Loader=self.yaml_loader) or {}
+
+
+def _load_internal_config_dict(original, self, model, model_class, dataset):
+    original(self, model, model_class, dataset)
+    ours, theirs = properties_dir(), os.path.join(os.path.dirname(_recbole("recbole").__file__), "properties")
+    internal = self.internal_config_dict
+    if is_ours(model_class):
+        # From EC4SRec down to the class itself: a preset's file holds only what differs from EC4SRec's.
+        for cls in reversed([cls.__name__ for cls in model_class.__mro__ if is_ours(cls)]):
+            if (ours / "model" / f"{cls}.yaml").is_file():
+                internal.update(_read(self, ours / "model" / f"{cls}.yaml"))
+        backbone = self.external_config_dict.get("backbone", internal["backbone"])
+        settings = os.path.join(theirs, "model", f"{backbone}.yaml")
+        if os.path.isfile(settings):
+            internal.update({key: value for key, value in _read(self, settings).items() if key not in config.KEYS})
+        self.parameters["EC4SRec"] = list(config.KEYS)
+    unknown_to_recbole = not os.path.isfile(os.path.join(theirs, "dataset", f"{dataset}.yaml"))
+    settings = ours / "dataset" / f"{dataset}.yaml"
+    if settings.is_file() and (unknown_to_recbole or is_ours(model_class)):
+        internal.update(_read(self, settings))
+
+
+def _get_final_config_dict(original, self):
+    final = original(self)
+    given = self.external_config_dict
+    compat.set_anomaly_detection(final)
+    compat.default_negative_sampling(final, given)
+    if is_ours(self.model_class):
+        known = {key for keys in self.parameters.values() for key in keys} | set(self.internal_config_dict)
+        config.validate(self.model, final, given, known)
+    return final
+
+
+def _get_dataloader(original, settings, phase):
+    from recbole_ec4srec.data import EC4SRecTrainDataLoader
+
+    return EC4SRecTrainDataLoader if phase == "train" and is_ours(settings.model_class) else original(settings, phase)
+
+
+def register() -> None:
+    """Make RecBole's own entry points know our models; safe to call twice.
+
+    Raises:
+        ImportError: this version of RecBole lacks something that the plugin hooks into; it is named.
+    """
+    from recbole_ec4srec import model, quick_start
+
+    spellings = {name: spelling for spelling, name in ALIASES.items()}
+    for name in config.PRESETS:
+        register_model(getattr(model, name), *([spellings[name]] if name in spellings else []))
+    configurator = "recbole.config.configurator"
+    _wrap(configurator, ("Config", "_get_model_and_dataset"), _get_model_and_dataset)
+    _wrap(configurator, ("Config", "_load_internal_config_dict"), _load_internal_config_dict)
+    _wrap(configurator, ("Config", "_get_final_config_dict"), _get_final_config_dict)
+    _wrap("recbole.data.utils", ("get_dataloader",), _get_dataloader)
+    # Worker processes start from RecBole's function; ours is the same after importing this package.
+    _recbole("recbole.quick_start.quick_start", "run_recboles")
+    importlib.import_module("recbole.quick_start.quick_start").run_recboles = quick_start.run_recboles

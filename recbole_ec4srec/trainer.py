@@ -1,0 +1,91 @@
+"""The schedule: train for a while, ask the explainer what matters, hand the answer to the loader, go on."""
+
+from __future__ import annotations
+
+import math
+from time import time
+
+from recbole.trainer import Trainer
+from recbole.utils import set_color
+
+from recbole_ec4srec.config import update_schedule
+from recbole_ec4srec.data import EC4SRecTrainDataLoader
+from recbole_ec4srec.explain import build_explainer
+
+
+class EC4SRecTrainer(Trainer):
+    """RecBole's trainer, with importance updates at the start of scheduled epochs (section 4.1).
+
+    Early stopping cannot end a run before its first update, and patience starts anew at each update; the best
+    checkpoint is chosen among all epochs.
+    """
+
+    def __init__(self, config, model):
+        super().__init__(config, model)
+        self.explainer = build_explainer(config, model)
+        self.update_epochs = update_schedule(config["epochs"], config["num_updates"], config["update_epochs"])
+        self._patience = self.stopping_step
+        self._updates_done = 0
+        self._epoch = 0
+        self._best_epoch = None
+
+    def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
+        if not isinstance(train_data, EC4SRecTrainDataLoader):
+            raise TypeError(
+                f"{type(self.model).__name__} is trained with the views of an EC4SRecTrainDataLoader, not with a "
+                f"{type(train_data).__name__}; make the loaders with recbole.data.data_preparation"
+            )
+        self._epoch = epoch_idx + 1
+        due = sum(epoch <= self._epoch for epoch in self.update_epochs)
+        if due > self._updates_done:
+            self.update_importance(train_data, show_progress)
+            self._updates_done = due
+            self.cur_step = 0
+        self.stopping_step = math.inf if self.update_epochs and due == 0 else self._patience
+        return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+
+    def update_importance(self, train_data, show_progress=False) -> None:
+        """Explain all training instances with the model as it is, and guide the loader's views by the result.
+
+        Logged: the seconds, and the share of instances whose most important item changed since the last update.
+        """
+        if not train_data.needs_importance:
+            train_data.set_importance(None)
+            return
+        start = time()
+        number = sum(epoch <= self._epoch for epoch in self.update_epochs)
+        earlier = train_data.importance
+        importance = self.explainer.table(train_data._dataset, self.device, show_progress)
+        train_data.set_importance(importance)
+        seconds = time() - start
+        message = f"{number} of {len(self.update_epochs)}, {len(importance)} instances, time: {seconds:.2f}s"
+        self.tensorboard.add_scalar("Importance/seconds", seconds, self._epoch - 1)
+        if earlier is not None:
+            changed = importance.changed_share(earlier)
+            message += f", most important item changed: {changed:.2%}"
+            self.tensorboard.add_scalar("Importance/changed_most_important_item", changed, self._epoch - 1)
+        self.logger.info(set_color(f"epoch {self._epoch - 1} importance update", "green") + f" [{message}]")
+
+    def _valid_epoch(self, valid_data, show_progress=False):
+        score, result = super()._valid_epoch(valid_data, show_progress)
+        best = self.best_valid_score
+        if score >= best if self.valid_metric_bigger else score <= best:
+            self._best_epoch = self._epoch - 1
+        return score, result
+
+    def fit(self, *args, **kwargs):
+        result = super().fit(*args, **kwargs)
+        if self._best_epoch is not None:
+            self.logger.info(f"Best epoch of all: {self._best_epoch}, {self.valid_metric}: {self.best_valid_score}")
+        return result
+
+    def _generate_train_loss_output(self, epoch_idx, s_time, e_time, losses):
+        output = super()._generate_train_loss_output(epoch_idx, s_time, e_time, losses)
+        for number, name in reversed(list(enumerate(self.model.loss_names, 1))):
+            output = output.replace(f"train_loss{number}", name)
+        return output
+
+    def _add_train_loss_to_tensorboard(self, epoch_idx, losses, tag="Loss/Train"):
+        for name, loss in zip(self.model.loss_names, losses):
+            self.tensorboard.add_scalar(f"{tag}/{name}", loss, epoch_idx)
+        self.tensorboard.add_scalar(tag, sum(losses), epoch_idx)

@@ -1,0 +1,92 @@
+"""A small data set in RecBole's format, and configurations over it; every test runs in a folder of its own."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from recbole.config import Config
+from recbole.data import create_dataset, data_preparation
+from recbole.utils import get_model, get_trainer, init_seed
+
+import recbole_ec4srec  # noqa: F401
+
+OUR_MODELS = ["EC4SRec", "EC4SRecSSL", "EC4SRecSL", "CL4SRec", "DuoRec"]
+
+SMALL = {
+    "MAX_ITEM_LIST_LENGTH": 8,
+    "hidden_size": 16,
+    "inner_size": 32,
+    "n_layers": 2,
+    "n_heads": 2,
+    "train_batch_size": 32,
+    "eval_batch_size": 64,
+    "show_progress": False,
+    "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+}
+SMALL_EC4SREC = {"epochs": 4, "update_epochs": [2, 4]}
+
+
+def write_inter(folder, name, sequences):
+    """Write ``{user: [items]}`` as an atomic file, the interactions of all users interleaved in time."""
+    rows = [(user, item, step) for user, items in sequences.items() for step, item in enumerate(items)]
+    rows.sort(key=lambda row: (row[2], str(row[0])))
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    lines = ["user_id:token\titem_id:token\ttimestamp:float", *(f"{u}\t{i}\t{t}" for u, i, t in rows)]
+    (folder / name / f"{name}.inter").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def data_path(tmp_path_factory):
+    """``tiny``: 60 users, 40 items; users of 1, 2, 3 and 25 interactions, users that repeat items."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(7)
+    sequences = {f"u{u}": [f"i{i}" for i in rng.integers(1, 41, rng.integers(4, 13))] for u in range(54)}
+    sequences.update({"one": ["i1"], "two": ["i1", "i2"], "three": ["i1", "i2", "i3"]})
+    sequences["long"] = [f"i{i}" for i in rng.integers(1, 41, 25)]
+    sequences["same"] = ["i5"] * 6
+    sequences["all"] = [f"i{i}" for i in range(1, 41)]
+    write_inter(folder, "tiny", sequences)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    """RecBole reads the command line and writes into the working folder: neither may leak between tests."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["pytest"])
+    yield
+    torch.autograd.set_detect_anomaly(False)
+
+
+@pytest.fixture
+def make_config(data_path):
+    """``make_config(model, **settings)``: a RecBole Config over ``tiny``."""
+
+    def make(model="EC4SRec", dataset="tiny", **settings):
+        ours = SMALL_EC4SREC if model in ("EC4SRec", "EC4SRecSSL", "EC4SRecSL") else {"epochs": 2}
+        return Config(model, dataset, config_dict={"data_path": str(data_path), **SMALL, **ours, **settings})
+
+    return make
+
+
+class Experiment:
+    """What RecBole's ``run_recbole`` builds, kept: config, loaders, model, trainer."""
+
+    def __init__(self, config):
+        self.config = config
+        init_seed(config["seed"], True)
+        self.dataset = create_dataset(config)
+        self.train_data, self.valid_data, self.test_data = data_preparation(config, self.dataset)
+        init_seed(config["seed"], True)
+        self.model = get_model(config["model"])(config, self.train_data._dataset).to(config["device"])
+        self.trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, self.model)
+
+    def fit(self, **options):
+        return self.trainer.fit(self.train_data, self.valid_data, show_progress=False, **options)
+
+
+@pytest.fixture
+def experiment(make_config):
+    """``experiment(model, **settings)``: an :class:`Experiment` over ``tiny``."""
+    return lambda model="EC4SRec", **settings: Experiment(make_config(model, **settings))
