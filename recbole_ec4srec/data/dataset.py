@@ -90,6 +90,17 @@ class EC4SRecDataset(SequentialDataset):
         """The length of every instance's window, ``[N]``."""
         return self.inter_feat[self.item_list_length_field]
 
+    @property
+    def shares_windows(self) -> bool:
+        """Whether :attr:`window_start` is known, as it is unless the windows were read from files."""
+        return self._history is not None
+
+    @property
+    def window_start(self) -> torch.Tensor:
+        """The interaction at which every instance's window starts, ``[N]``; of two windows that start at the same one,
+        the shorter is a prefix of the longer."""
+        return self.inter_feat[self.WINDOW_START]
+
     def _rows(self, index) -> torch.Tensor:
         if isinstance(index, slice):
             return torch.arange(len(self.inter_feat))[index]

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+# Bounds the memory where an outcome needs the scores of all items.
+_SCORES_AT_A_TIME = 1 << 24
+
 
 class Explainer(ABC):
     """Attributes a model's prediction to the items of the sequence.
@@ -54,20 +57,28 @@ class Explainer(ABC):
     def chosen_item(self, encoded: Tensor, next_item: Tensor | None) -> Tensor | None:
         """The item ``[B]`` whose score is explained, from the unperturbed ``encoded [B, d]``; None for ``max``."""
         if self.target == "predicted":
-            return self.model.backbone.score_all(encoded)[:, 1:].argmax(1) + 1
+            return self._over_all_items(encoded, lambda scores, _: scores.argmax(1) + 1)
         if self.target == "next" and next_item is None:
             raise ValueError("explain_target: next needs next_item, the true next item of every sequence")
         return next_item if self.target == "next" else None
 
     def outcome(self, encoded: Tensor, item: Tensor | None) -> Tensor:
         """The explained quantity ``[B]`` for representations ``[B, d]`` and the items that :meth:`chosen_item` gave."""
-        backbone = self.model.backbone
         if self.output == "logit" and item is not None:
-            return backbone.score(encoded, item)
-        scores = backbone.score_all(encoded)[:, 1:]
-        if self.output == "probability":
-            scores = scores.softmax(1)
-        return scores.amax(1) if item is None else scores.gather(1, item.unsqueeze(1) - 1).squeeze(1)
+            return self.model.backbone.score(encoded, item)
+
+        def explained(scores, rows):
+            scores = scores.softmax(1) if self.output == "probability" else scores
+            return scores.amax(1) if item is None else scores.gather(1, item[rows].unsqueeze(1) - 1).squeeze(1)
+
+        return self._over_all_items(encoded, explained)
+
+    def _over_all_items(self, encoded, reduce):
+        """``reduce(scores [b, n_items - 1], rows)`` for chunks of rows that bound the memory of the scores."""
+        backbone = self.model.backbone
+        size = max(1, _SCORES_AT_A_TIME // backbone.n_items)
+        parts = [slice(start, start + size) for start in range(0, len(encoded), size)]
+        return torch.cat([reduce(backbone.score_all(encoded[rows])[:, 1:], rows) for rows in parts])
 
     @contextmanager
     def inference(self):

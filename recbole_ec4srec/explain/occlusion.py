@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from tqdm import tqdm
 
 from recbole_ec4srec.explain.base import Explainer
 
@@ -46,3 +48,72 @@ class Occlusion(Explainer):
         if item is not None:
             item = item.repeat_interleave(length, 0)
         return self.outcome(encoded, item).view(n, length)
+
+    def table(self, dataset, device, show_progress=False):
+        """The importance of all instances, where the encoder is causal with the work of prefixes shared.
+
+        An instance is a prefix of every longer one whose window starts at the same interaction, so one pass over the
+        longest with an item occluded gives that item's effect on all of them.
+        """
+        if self.model.backbone.fast_encoder is None or not dataset.shares_windows:
+            return super().table(dataset, device, show_progress)
+        from recbole_ec4srec.data.importance import ImportanceTable
+
+        lengths = dataset.item_seq_len
+        next_item = dataset.inter_feat[dataset.iid_field]
+        table = ImportanceTable(lengths, dataset.max_item_list_len)
+        chunks = list(self._chunks(lengths, dataset.window_start))
+        with self.inference():
+            for longest, rows, prefix in tqdm(chunks, ncols=100, desc="Explain    ") if show_progress else chunks:
+                item_seq = dataset.item_sequences(longest)[0][:, : int(lengths[longest[0]])]
+                inside = rows >= 0
+                chosen = torch.where(inside, next_item[rows], 0)
+                scores = self._prefix_attributions(item_seq.to(device), chosen.to(device), prefix)
+                table.set_rows(rows[inside], scores.cpu()[inside] if prefix else scores.cpu()[:, 0])
+        return table
+
+    def _chunks(self, lengths, window_start):
+        """Sequences of one length, with the instances that are prefixes of them.
+
+        Yields:
+            ``(longest [n], rows, prefix)``: the instances with the longest windows; ``rows [n, w]`` the instances that
+            are their prefixes of 1 … w items, or -1, and ``prefix`` true; or, for instances that share with no other,
+            ``rows [n, 1]`` themselves and ``prefix`` false.
+        """
+        order = np.lexsort((lengths.numpy(), window_start.numpy()))
+        start, length = window_start.numpy()[order], lengths.numpy()[order]
+        first = np.flatnonzero(np.append(True, start[1:] != start[:-1]))
+        end = np.append(first[1:], len(start))
+        shared, width = end - first > 1, length[end - 1]
+        for w in np.unique(width):
+            for prefix in (True, False):
+                groups = np.flatnonzero((width == w) & (shared == prefix))
+                size = max(1, self.batch_size // int(w))
+                for part in np.split(groups, range(size, len(groups), size)) if len(groups) else ():
+                    longest = order[end[part] - 1]
+                    if prefix:
+                        rows = np.full((len(part), w), -1)
+                        count = end[part] - first[part]
+                        member = np.repeat(first[part] - np.cumsum(count) + count, count) + np.arange(count.sum())
+                        rows[np.repeat(np.arange(len(part)), count), length[member] - 1] = order[member]
+                    else:
+                        rows = longest[:, None]
+                    yield torch.from_numpy(longest), torch.from_numpy(rows), prefix
+
+    def _prefix_attributions(self, item_seq, next_item, prefix):
+        """Attributions ``[n, w, w]`` of the items (last dimension) to every prefix of ``item_seq [n, w]``; with
+        ``prefix`` false ``[n, 1, w]``, to the whole alone. ``next_item`` is ``[n, w]`` or ``[n, 1]``."""
+        model, encoder = self.model.backbone.model, self.model.backbone.fast_encoder
+        n, width = item_seq.shape
+        encoded, cache = encoder.prefix_states(model, item_seq)
+        encoded = encoded if prefix else encoded[:, -1:]
+        item = self.chosen_item(encoded.flatten(0, 1), next_item.flatten())
+        item = None if item is None else item.view(n, -1)
+        whole = self.outcome(encoded.flatten(0, 1), None if item is None else item.flatten()).view(n, -1)
+        scores = torch.zeros(n, whole.shape[1], width, device=item_seq.device)
+        for position in range(width):
+            changed = slice(position, None) if prefix else slice(None)
+            states = encoder.occluded(model, item_seq, cache, position, last_only=not prefix)
+            without = self.outcome(states.flatten(0, 1), None if item is None else item[:, changed].flatten())
+            scores[:, changed, position] = whole[:, changed] - without.view(n, -1)
+        return scores

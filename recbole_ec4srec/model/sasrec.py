@@ -1,0 +1,158 @@
+"""RecBole's SASRec, its modules and weights as they are, computed without most of the padding.
+
+The same numbers as ``SASRec.forward`` in evaluation mode, up to rounding. All tokens of a batch stand in one matrix for
+everything that works token by token, and only attention goes group by group. Of the last layer only the last position
+of each sequence is read, so only that is computed.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def encode(model, item_seq: Tensor, item_seq_len: Tensor, groups, item_embedding: Tensor | None = None) -> Tensor:
+    """Representations ``[N, d]`` of sequences ``[N, L]``.
+
+    Args:
+        model: RecBole's ``SASRec``.
+        groups: ``(start, end, width)`` of consecutive sequences, none of a group longer than its width.
+        item_embedding: ``[N, L, d]``, taken in the place of the embeddings of ``item_seq``.
+    """
+    embedded, last, offset = [], [], 0
+    for start, end, width in groups:
+        if item_embedding is None:
+            item_emb = model.item_embedding(item_seq[start:end, :width])
+        else:
+            item_emb = item_embedding[start:end, :width]
+        embedded.append((item_emb + model.position_embedding.weight[:width]).flatten(0, 1))
+        first = torch.arange(end - start, device=item_seq.device) * width + offset
+        last.append(first + item_seq_len[start:end] - 1)
+        offset += (end - start) * width
+    hidden = model.dropout(model.LayerNorm(torch.cat(embedded)))  # (tokens, d)
+    last = torch.cat(last)
+    *layers, final = model.trm_encoder.layer
+    for layer in layers:
+        context = _attend(layer.multi_head_attention, hidden, groups)
+        hidden = _finish(layer, context, hidden)
+    context = _attend_from_last(final.multi_head_attention, hidden, last, item_seq_len, groups)
+    return _finish(final, context, hidden[last])
+
+
+def prefix_states(model, item_seq: Tensor):
+    """One pass over sequences without padding, ``[N, w]``, for all their prefixes.
+
+    Returns:
+        The representation of every prefix, ``[N, w, d]`` (that of the first j + 1 items at j), and for every layer the
+        keys and values of all positions, ``[N, heads, w, d / heads]`` each.
+    """
+    n = len(item_seq)
+    hidden = _embed(model, model.item_embedding(item_seq), 0)
+    cache = []
+    for layer in model.trm_encoder.layer:
+        attention = layer.multi_head_attention
+        projected = _project((attention.query, attention.key, attention.value), hidden.flatten(0, 1))
+        query, key, value = _heads(attention, projected, n, 3)
+        cache.append((key, value))
+        hidden = _continue(layer, hidden, query, key, value)
+    return hidden, cache
+
+
+def occluded(model, item_seq: Tensor, cache, position: int, last_only: bool = False) -> Tensor:
+    """Representations of the prefixes that contain ``position``, with the embedding there set to zero.
+
+    Only what the occlusion can change is computed: ``position`` and what follows it, with the keys and values before it
+    from the unperturbed pass.
+
+    Args:
+        item_seq: ``[N, w]``, without padding.
+        cache: what :func:`prefix_states` gave for ``item_seq``.
+        last_only: compute the whole sequence's representation alone.
+
+    Returns:
+        ``[N, w - position, d]``, that of the first ``position + 1 + j`` items at j; ``[N, 1, d]`` with ``last_only``.
+    """
+    n = len(item_seq)
+    embedded = model.item_embedding(item_seq[:, position:])
+    embedded[:, 0] = 0
+    hidden = _embed(model, embedded, position)
+    for layer, (key_before, value_before) in zip(model.trm_encoder.layer, cache):
+        attention = layer.multi_head_attention
+        final = last_only and layer is model.trm_encoder.layer[-1]
+        changed = hidden.flatten(0, 1)
+        key, value = _heads(attention, _project((attention.key, attention.value), changed), n, 2)
+        key = torch.cat([key_before[:, :, :position], key], 2)
+        value = torch.cat([value_before[:, :, :position], value], 2)
+        hidden = hidden[:, -1:] if final else hidden
+        (query,) = _heads(attention, attention.query(hidden.flatten(0, 1)), n, 1)
+        hidden = _continue(layer, hidden, query, key, value)
+    return hidden
+
+
+def _embed(model, item_emb: Tensor, position: int) -> Tensor:
+    """The first layer's input for items ``[N, w, d]`` that stand at ``position`` and after."""
+    positions = model.position_embedding.weight[position : position + item_emb.shape[1]]
+    return model.dropout(model.LayerNorm(item_emb + positions))
+
+
+def _continue(layer, hidden: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """A layer's output for the last positions, ``hidden [N, q, d]``, that see the keys up to themselves."""
+    (n, q, _), width = hidden.shape, key.shape[2]
+    visible = torch.ones(q, width, dtype=torch.bool, device=hidden.device).tril(width - q)
+    context = _weigh(layer.multi_head_attention, query, key, value, visible).transpose(1, 2).reshape(n * q, -1)
+    return _finish(layer, context, hidden.flatten(0, 1)).view(n, q, -1)
+
+
+def _heads(attention, projected: Tensor, n: int, parts: int):
+    """``[n * w, parts * d]`` as ``parts`` tensors ``[n, heads, w, d / heads]``."""
+    heads, size = attention.num_attention_heads, attention.attention_head_size
+    return projected.view(n, -1, parts, heads, size).permute(2, 0, 3, 1, 4).unbind(0)
+
+
+def _project(linears, hidden: Tensor) -> Tensor:
+    """Several projections of the same input as one product."""
+    return F.linear(hidden, torch.cat([f.weight for f in linears]), torch.cat([f.bias for f in linears]))
+
+
+def _weigh(attention, query: Tensor, key: Tensor, value: Tensor, visible: Tensor) -> Tensor:
+    scores = (query @ key.transpose(-1, -2)) / attention.sqrt_attention_head_size
+    probabilities = attention.softmax(scores.masked_fill(~visible, -torch.inf))
+    return attention.attn_dropout(probabilities) @ value
+
+
+def _attend(attention, hidden: Tensor, groups) -> Tensor:
+    """Causal self-attention within every sequence, ``[tokens, d]``.
+
+    Padding stands to the right of all items, so no item sees it.
+    """
+    projected = _project((attention.query, attention.key, attention.value), hidden)
+    context, offset = [], 0
+    for start, end, width in groups:
+        n = end - start
+        query, key, value = _heads(attention, projected[offset : offset + n * width], n, 3)
+        causal = torch.ones(width, width, dtype=torch.bool, device=hidden.device).tril()
+        context.append(_weigh(attention, query, key, value, causal).transpose(1, 2).reshape(n * width, -1))
+        offset += n * width
+    return torch.cat(context)
+
+
+def _attend_from_last(attention, hidden: Tensor, last: Tensor, item_seq_len: Tensor, groups) -> Tensor:
+    """Self-attention of the last item of every sequence, ``[N, d]``."""
+    projected = _project((attention.key, attention.value), hidden)
+    queries = attention.query(hidden[last])
+    context, offset = [], 0
+    for start, end, width in groups:
+        n = end - start
+        key, value = _heads(attention, projected[offset : offset + n * width], n, 2)
+        (query,) = _heads(attention, queries[start:end], n, 1)
+        inside = torch.arange(width, device=hidden.device) < item_seq_len[start:end].view(-1, 1, 1, 1)
+        context.append(_weigh(attention, query, key, value, inside).flatten(1))
+        offset += n * width
+    return torch.cat(context)
+
+
+def _finish(layer, context: Tensor, residual: Tensor) -> Tensor:
+    """What a transformer layer does after attention, token by token."""
+    attention = layer.multi_head_attention
+    return layer.feed_forward(attention.LayerNorm(attention.out_dropout(attention.dense(context)) + residual))

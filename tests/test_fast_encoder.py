@@ -1,0 +1,125 @@
+"""RecBole's SASRec computed without padding gives RecBole's numbers, and so does the dropout, on average."""
+
+import pytest
+import torch
+from torch import nn
+
+from recbole_ec4srec.model import sasrec
+from recbole_ec4srec.model.dropout import FastDropout, use_fast_dropout
+
+
+@pytest.fixture(params=[1, 2, 3])
+def backbone(request, experiment):
+    """An EC4SRec's encoder in evaluation mode, with weights far from their initial values."""
+    encoder = experiment(n_layers=request.param).model.backbone.eval()
+    torch.manual_seed(1)
+    for parameter in encoder.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return encoder
+
+
+def sequences(n=40, width=8):
+    lengths = torch.arange(n) % width + 1
+    items = torch.randint(1, 40, (n, width), generator=torch.Generator().manual_seed(2))
+    return torch.where(torch.arange(width) < lengths.unsqueeze(1), items, 0), lengths
+
+
+def test_grouped_encoding_is_recboles_forward(backbone):
+    item_seq, lengths = sequences()
+    padded = backbone.model(item_seq, lengths)
+    assert torch.allclose(backbone.encode(item_seq, lengths), padded, atol=1e-5)
+
+
+def test_without_lengths_on_the_host_everything_is_one_group(backbone):
+    item_seq, lengths = sequences()
+    together = backbone.fast_encoder.encode(backbone.model, item_seq, lengths, [(0, len(lengths), 8)])
+    assert torch.allclose(together, backbone.model(item_seq, lengths), atol=1e-5)
+
+
+def test_grouped_encoding_of_given_embeddings_is_recboles_forward(backbone):
+    item_seq, lengths = sequences()
+    embedding = torch.randn(*item_seq.shape, 16, generator=torch.Generator().manual_seed(3))
+    assert torch.allclose(
+        backbone.encode(item_seq, lengths, item_embedding=embedding),
+        backbone(item_seq, lengths, item_embedding=embedding),
+        atol=1e-5,
+    )
+
+
+def test_grouped_encoding_has_recboles_gradients(backbone):
+    item_seq, lengths = sequences()
+    gradients = []
+    for encode in (backbone.model, backbone.encode):
+        backbone.zero_grad()
+        encode(item_seq, lengths).square().sum().backward()
+        gradients.append([parameter.grad for parameter in backbone.parameters()])
+    for padded, grouped in zip(*gradients):
+        assert torch.allclose(padded, grouped, rtol=1e-3, atol=1e-4)
+
+
+def test_every_prefix_gets_the_representation_that_it_has_alone(backbone):
+    item_seq = sequences()[0][7::8]  # the full ones
+    states, _ = sasrec.prefix_states(backbone.model, item_seq)
+    for length in range(1, 9):
+        alone = backbone.model(item_seq[:, :length], torch.full((len(item_seq),), length))
+        assert torch.allclose(states[:, length - 1], alone, atol=1e-5)
+
+
+def test_an_occluded_prefix_gets_the_representation_of_a_zero_embedding(backbone):
+    item_seq = sequences()[0][7::8]
+    n = len(item_seq)
+    with torch.no_grad():
+        _, cache = sasrec.prefix_states(backbone.model, item_seq)
+        for position in range(8):
+            embedding = backbone.embed(item_seq)
+            embedding[:, position] = 0
+            states = sasrec.occluded(backbone.model, item_seq, cache, position)
+            for length in range(position + 1, 9):
+                direct = backbone(item_seq[:, :length], torch.full((n,), length), embedding[:, :length])
+                assert torch.allclose(states[:, length - 1 - position], direct, atol=1e-5)
+            last = sasrec.occluded(backbone.model, item_seq, cache, position, last_only=True)
+            assert torch.allclose(last, states[:, -1:], atol=1e-5)
+
+
+@pytest.mark.parametrize("p", [0.5, 0.25, 0.1, 0.37])
+def test_dropout_drops_with_its_probability_and_keeps_the_mean(p):
+    torch.manual_seed(4)
+    kept = FastDropout(p)(torch.ones(1000, 1001))
+    assert (kept == 0).float().mean().item() == pytest.approx(p, abs=2e-3)
+    assert kept.mean().item() == pytest.approx(1, abs=5e-3)
+    assert len(kept.unique()) == 2
+
+
+def test_dropout_drops_neighbours_and_whole_words_independently():
+    torch.manual_seed(5)
+    dropped = (FastDropout(0.5)(torch.ones(4096, 64)) == 0).float()
+    correlation = torch.corrcoef(dropped.T) - torch.eye(64)
+    assert correlation.abs().max() < 0.08
+
+
+def test_dropout_is_repeated_by_its_seed_and_off_in_evaluation():
+    dropout, ones = FastDropout(0.3), torch.ones(50, 7)
+    torch.manual_seed(6)
+    first = dropout(ones)
+    torch.manual_seed(6)
+    assert torch.equal(first, dropout(ones))
+    assert not torch.equal(first, dropout(ones))
+    assert torch.equal(dropout.eval()(ones), ones)
+
+
+def test_the_gradient_of_dropout_is_its_mask():
+    torch.manual_seed(7)
+    x = torch.randn(30, 20, requires_grad=True)
+    y = FastDropout(0.4)(x)
+    y.sum().backward()
+    assert torch.equal((x.grad == 0), (y == 0))
+    assert torch.allclose(y, x * x.grad)
+
+
+def test_every_dropout_of_a_backbone_is_the_fast_one():
+    module = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.2), nn.Sequential(nn.Dropout(0.7)))
+    use_fast_dropout(module)
+    assert [(type(m), m.p) for m in module.modules() if isinstance(m, nn.Dropout)] == [
+        (FastDropout, 0.2),
+        (FastDropout, 0.7),
+    ]
