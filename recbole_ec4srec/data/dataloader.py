@@ -107,13 +107,13 @@ class EC4SRecTrainDataLoader(TrainDataLoader):
         batch = super().collate_fn(index)
         rows = torch.as_tensor(np.asarray(index))
         host_lengths = dict(getattr(batch, "host_lengths", {}))
-        host_lengths[self.length_field] = batch[self.length_field].numpy()
+        host_lengths[self.length_field] = batch[self.length_field].numpy().copy()
         fields = dict(batch.interaction)
         # A batch is told apart from the others of its epoch by its first instance.
         for name, (item_seq, item_seq_len) in self._views(rows, self._generator(1 + int(rows[0])), fields).items():
             fields[f"{name}_{self.item_seq_field}"] = item_seq
             fields[f"{name}_{self.length_field}"] = item_seq_len
-            host_lengths[f"{name}_{self.length_field}"] = item_seq_len.numpy()
+            host_lengths[f"{name}_{self.length_field}"] = item_seq_len.numpy().copy()
         return SequenceBatch(fields, host_lengths)
 
     def _views(self, rows, generator, fields) -> dict:
@@ -125,7 +125,7 @@ class EC4SRecTrainDataLoader(TrainDataLoader):
         if "cl_1" in views:
             views["cl_1"], views["cl_2"] = self._random.positive(item_seq, lengths, generator)
         if "cl_pos_1" in views:
-            importance = self.importance.rows(rows)
+            importance = self.importance.rows(rows)[:, : item_seq.shape[1]]
             views["cl_pos_1"], views["cl_pos_2"] = self._guided.positive(item_seq, lengths, importance, generator)
             if "cl_neg" in views:
                 *views["cl_neg"], fields[NEGATIVE_VALID] = self._guided.negative(

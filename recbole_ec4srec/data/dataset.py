@@ -19,6 +19,7 @@ class SequenceBatch(Interaction):
 
     An ``Interaction`` on a GPU can tell its lengths only after a synchronisation; grouping sequences by length needs
     them at once. ``host_lengths`` maps a length field to a numpy array ``[B]`` and stays behind when the tensors move.
+    The arrays must be copies: a worker process frees the memory of a tensor that it sends.
     """
 
     def __init__(self, interaction, host_lengths=None):
@@ -69,12 +70,13 @@ class EC4SRecDataset(SequentialDataset):
         batch = {field: self.inter_feat[field][rows] for field in self.inter_feat if field != self.WINDOW_START}
         lengths = batch[self.item_list_length_field]
         position, inside = self._window(rows, lengths)
+        unused = (self.config["unused_col"] or {}).get("inter", ())
         for field in self._history:
-            if field != self.uid_field:
+            if field != self.uid_field and f"{field}{self.config['LIST_SUFFIX']}" not in unused:
                 values = self._history[field][position]
                 mask = inside.view(inside.shape + (1,) * (values.dim() - 2))
                 batch[getattr(self, f"{field}_list_field")] = torch.where(mask, values, torch.zeros_like(values))
-        batch = SequenceBatch(batch, {self.item_list_length_field: lengths.numpy()})
+        batch = SequenceBatch(batch, {self.item_list_length_field: lengths.numpy().copy()})
         return self.join(batch) if join else batch
 
     def item_sequences(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -123,7 +125,7 @@ class EC4SRecDataset(SequentialDataset):
         both = {
             field: torch.cat([self.inter_feat[field], self._history[field][start]])
             for field in self._history
-            if field != self.item_list_length_field
+            if field in self.inter_feat
         }
         return self._create_sparse_matrix(Interaction(both), self.uid_field, self.iid_field, form, value_field)
 

@@ -10,7 +10,7 @@ from recbole_ec4srec.data.importance import ImportanceTable, normalise
 
 # Pairs of sequences compared at a time: bounds the memory of building the distributions, not their result.
 _PAIRS_PER_CHUNK = 1 << 17
-_TABLE_CELLS = 1 << 24
+_TABLE_CELLS = 1 << 23
 
 
 class SameTargetIndex:
@@ -161,8 +161,10 @@ class GuidedRetrieval:
 
         a_set, a_items, a_size, a_len = self._sets(rows)
         a_score = normalise(self._importance.rows(rows)[:, : a_items.shape[1]], a_len)
-        # A row of the table holds 1 + score(v) for the items v of one anchor and 0 for all others.
-        table = torch.zeros(len(rows), n_items)
+        # A row of the table holds 1 + score(v) for the items v of one anchor and 0 for all others; in double precision,
+        # so that small scores are not lost beside the 1.
+        a_score = a_score.double()
+        table = torch.zeros(len(rows), n_items, dtype=torch.double)
         table.scatter_add_(1, a_items, a_score).scatter_add_(1, a_set, torch.ones_like(a_score))
         table[:, 0] = 0
         b_set, b_items, b_size, b_len = self._sets(candidates)

@@ -14,7 +14,7 @@ class FastDropout(nn.Dropout):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        if not self.training or self.p == 0 or self.p == 1 or input.device.type != "cpu":
+        if not self.training or not 0 < self.p < 0.999 or input.device.type != "cpu":
             return super().forward(input)
         # One byte an element is enough for probabilities in 256ths, as 0.5 is; else two.
         one_byte = (self.p * 256).is_integer()

@@ -127,28 +127,25 @@ def _attend(attention, hidden: Tensor, groups) -> Tensor:
     Padding stands to the right of all items, so no item sees it.
     """
     projected = _project((attention.query, attention.key, attention.value), hidden)
-    context, offset = [], 0
-    for start, end, width in groups:
-        n = end - start
-        query, key, value = _heads(attention, projected[offset : offset + n * width], n, 3)
+    context = []
+    # One split, not a slice a group: the gradient of a slice is as large as what it was cut from.
+    for (start, end, width), part in zip(groups, projected.split([(e - s) * w for s, e, w in groups])):
+        query, key, value = _heads(attention, part, end - start, 3)
         causal = torch.ones(width, width, dtype=torch.bool, device=hidden.device).tril()
-        context.append(_weigh(attention, query, key, value, causal).transpose(1, 2).reshape(n * width, -1))
-        offset += n * width
+        context.append(_weigh(attention, query, key, value, causal).transpose(1, 2).flatten(0, 1).flatten(1))
     return torch.cat(context)
 
 
 def _attend_from_last(attention, hidden: Tensor, last: Tensor, item_seq_len: Tensor, groups) -> Tensor:
     """Self-attention of the last item of every sequence, ``[N, d]``."""
-    projected = _project((attention.key, attention.value), hidden)
-    queries = attention.query(hidden[last])
-    context, offset = [], 0
-    for start, end, width in groups:
-        n = end - start
-        key, value = _heads(attention, projected[offset : offset + n * width], n, 2)
-        (query,) = _heads(attention, queries[start:end], n, 1)
+    projected = _project((attention.key, attention.value), hidden).split([(e - s) * w for s, e, w in groups])
+    queries = attention.query(hidden[last]).split([e - s for s, e, _ in groups])
+    context = []
+    for (start, end, width), keys_and_values, part in zip(groups, projected, queries):
+        key, value = _heads(attention, keys_and_values, end - start, 2)
+        (query,) = _heads(attention, part, end - start, 1)
         inside = torch.arange(width, device=hidden.device) < item_seq_len[start:end].view(-1, 1, 1, 1)
         context.append(_weigh(attention, query, key, value, inside).flatten(1))
-        offset += n * width
     return torch.cat(context)
 
 

@@ -1,0 +1,444 @@
+"""Views of sequences: random (section 3.2) and explanation guided (section 4.3)."""
+
+from collections import Counter
+from itertools import permutations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+
+from recbole_ec4srec.data.augmentation import (
+    GuidedAugmentation,
+    RandomAugmentation,
+    crop,
+    ecrop_negative,
+    ecrop_positive,
+    emask_negative,
+    emask_positive,
+    ereorder_positive,
+    importance_ranks,
+    item_count,
+    mask,
+    reorder,
+)
+
+MASK = 99
+WIDTH = 9
+ALL = ["crop", "mask", "reorder"]
+PROPERTY = settings(max_examples=80, deadline=None, derandomize=True, database=None)
+
+
+def seeded(seed=1):
+    return torch.Generator().manual_seed(seed)
+
+
+def pad(sequences, width=WIDTH, value=0):
+    return torch.tensor([list(seq) + [value] * (width - len(seq)) for seq in sequences])
+
+
+def batch(sequences, importance=None):
+    """``(item_seq, item_seq_len)``, and the importance as a third where it is given."""
+    made = pad(sequences), torch.tensor([len(seq) for seq in sequences])
+    return made if importance is None else (*made, pad(importance, value=0.0))
+
+
+def unpad(view):
+    """A view as lists; fails where anything stands beyond a length."""
+    item_seq, item_seq_len = view
+    for row, n in zip(item_seq.tolist(), item_seq_len.tolist()):
+        assert row[n:] == [0] * (len(row) - n)
+    return [row[:n] for row, n in zip(item_seq.tolist(), item_seq_len.tolist())]
+
+
+def outcomes(operator, sequence, times=3000):
+    """How often each view of one sequence comes out."""
+    item_seq, item_seq_len = batch([sequence] * times)
+    return Counter(tuple(row) for row in unpad(operator(item_seq, item_seq_len, seeded())))
+
+
+def is_uniform(counts, possible):
+    assert set(counts) == set(possible)
+    return chisquare([counts[outcome] for outcome in possible]).pvalue > 0.001
+
+
+# Three sequences whose views below are worked out by hand; mu_e = 0.5 gives k = 2, 1 and 0.
+ITEMS = [[1, 2, 3, 4, 5], [7, 8, 9], [6]]
+SCORES = [[0.1, 0.4, 0.05, 0.3, 0.15], [3.0, -1.0, 2.0], [1.0]]
+
+
+def test_ecrop_positive_removes_the_k_least_important_items():
+    assert unpad(ecrop_positive(*batch(ITEMS, SCORES), 0.5)) == [[2, 4, 5], [7, 9], [6]]
+
+
+def test_ecrop_negative_keeps_only_the_k_least_important_items():
+    assert unpad(ecrop_negative(*batch(ITEMS, SCORES), 0.5)) == [[1, 3], [8], [6]]
+
+
+def test_emask_positive_masks_the_k_least_important_items():
+    views = unpad(emask_positive(*batch(ITEMS, SCORES), 0.5, MASK))
+    assert views == [[MASK, 2, MASK, 4, 5], [7, MASK, 9], [6]]
+
+
+def test_emask_negative_masks_the_k_most_important_items():
+    views = unpad(emask_negative(*batch(ITEMS, SCORES), 0.5, MASK))
+    assert views == [[1, MASK, 3, MASK, 5], [MASK, 8, 9], [6]]
+
+
+def test_ereorder_shuffles_the_k_least_important_items_among_their_own_positions():
+    seen = Counter()
+    for seed in range(40):
+        views = unpad(ereorder_positive(*batch(ITEMS, SCORES), 0.5, seeded(seed)))
+        assert views[1:] == [[7, 8, 9], [6]]
+        seen[tuple(views[0])] += 1
+    assert set(seen) == {(1, 2, 3, 4, 5), (3, 2, 1, 4, 5)}
+
+
+def test_of_equally_important_items_the_older_one_counts_as_less_important():
+    tied = batch([[1, 2, 3, 4]], [[0.0, 0.0, 0.0, 0.0]])
+    assert importance_ranks(tied[2], tied[1])[:, :4].tolist() == [[0, 1, 2, 3]]
+    assert unpad(ecrop_positive(*tied, 0.5)) == [[3, 4]]
+    assert unpad(emask_negative(*tied, 0.5, MASK)) == [[1, 2, MASK, MASK]]
+
+
+def test_padding_is_never_among_the_least_important():
+    # Padding has importance 0, all items have less.
+    below = batch([[1, 2, 3]], [[-3.0, -1.0, -2.0]])
+    assert unpad(ecrop_positive(*below, 0.67)) == [[2]]
+    assert unpad(ecrop_negative(*below, 0.67)) == [[1, 3]]
+
+
+def test_with_mu_e_of_1_positive_views_keep_the_most_important_item():
+    whole = batch([[1, 2, 3]], [[0.2, 0.5, 0.3]])
+    assert unpad(ecrop_positive(*whole, 1.0)) == [[2]]
+    assert unpad(emask_positive(*whole, 1.0, MASK)) == [[MASK, 2, MASK]]
+    assert unpad(emask_negative(*whole, 1.0, MASK)) == [[1, MASK, MASK]]
+    assert unpad(ecrop_negative(*whole, 1.0)) == [[1, 2, 3]]
+
+
+def test_crop_starts_anywhere_with_equal_probability():
+    counts = outcomes(lambda seq, n, generator: crop(seq, n, 0.6, generator), [1, 2, 3, 4, 5])
+    assert is_uniform(counts, [(1, 2, 3), (2, 3, 4), (3, 4, 5)])
+
+
+def test_mask_chooses_every_set_of_items_with_equal_probability():
+    counts = outcomes(lambda seq, n, generator: mask(seq, n, 0.5, MASK, generator), [1, 2, 3, 4])
+    assert is_uniform(
+        counts,
+        [
+            (MASK, MASK, 3, 4),
+            (MASK, 2, MASK, 4),
+            (MASK, 2, 3, MASK),
+            (1, MASK, MASK, 4),
+            (1, MASK, 3, MASK),
+            (1, 2, MASK, MASK),
+        ],
+    )
+
+
+def test_reorder_shuffles_one_contiguous_part():
+    counts = outcomes(lambda seq, n, generator: reorder(seq, n, 0.5, generator), [1, 2, 3, 4, 5])
+    swapped = [(2, 1, 3, 4, 5), (1, 3, 2, 4, 5), (1, 2, 4, 3, 5), (1, 2, 3, 5, 4)]
+    # Each of four places of two items is shuffled into either order.
+    assert set(counts) == {(1, 2, 3, 4, 5), *swapped}
+    expected = [1500, 375, 375, 375, 375]
+    assert chisquare([counts[outcome] for outcome in [(1, 2, 3, 4, 5), *swapped]], expected).pvalue > 0.001
+
+
+def test_reorder_gives_every_order_with_equal_probability():
+    counts = outcomes(lambda seq, n, generator: reorder(seq, n, 1.0, generator), [1, 2, 3, 4])
+    assert is_uniform(counts, list(permutations([1, 2, 3, 4])))
+
+
+def test_ereorder_gives_every_order_of_the_least_important_items_with_equal_probability():
+    importance = pad([[0.1, 0.9, 0.2, 0.8, 0.3]] * 3000, value=0.0)
+    counts = outcomes(lambda seq, n, generator: ereorder_positive(seq, n, importance, 0.6, generator), [1, 2, 3, 4, 5])
+    assert is_uniform(counts, [(a, 2, b, 4, c) for a, b, c in permutations([1, 3, 5])])
+
+
+def test_crop_of_a_short_sequence_keeps_one_item():
+    assert unpad(crop(*batch([[4], [4, 4]]), 0.3, seeded())) == [[4], [4]]
+
+
+def test_mask_never_masks_the_whole_sequence():
+    (view,) = unpad(mask(*batch([[1, 2, 3]]), 1.0, MASK, seeded()))
+    assert sorted(view)[1:] == [MASK, MASK]
+    assert unpad(mask(*batch([[4]]), 1.0, MASK, seeded())) == [[4]]
+
+
+def test_ratio_0_changes_nothing():
+    assert unpad(mask(*batch(ITEMS), 0.0, MASK, seeded())) == ITEMS
+    assert unpad(reorder(*batch(ITEMS), 0.0, seeded())) == ITEMS
+
+
+def test_counts_are_floors_in_the_decimal_sense():
+    # In binary 0.57 * 100 is 56.99999999999999.
+    lengths = torch.arange(1, 201)
+    for percent in range(101):
+        counts = item_count(percent / 100, lengths)
+        assert counts.tolist() == [percent * n // 100 for n in range(1, 201)]
+
+
+# Properties on any batch
+
+
+@st.composite
+def batches(draw):
+    """``(sequences, importance)``: any lengths, repeated items, importance with ties, zeros and negative values."""
+    lengths = draw(st.lists(st.integers(1, WIDTH), min_size=1, max_size=5))
+    sequences = [draw(st.lists(st.integers(1, 12), min_size=n, max_size=n)) for n in lengths]
+    score = draw(st.sampled_from([st.just(0.0), st.integers(-2, 2).map(float), st.floats(-9, 9, width=32)]))
+    return sequences, [draw(st.lists(score, min_size=n, max_size=n)) for n in lengths]
+
+
+percents = st.integers(1, 100)
+seeds = st.integers(0, 2**32)
+
+
+def looped_lowest(importance, k):
+    return sorted(range(len(importance)), key=lambda i: (importance[i], i))[:k]
+
+
+def looped_ecrop_positive(sequence, importance, k):
+    dropped = looped_lowest(importance, min(k, len(sequence) - 1))
+    return [item for i, item in enumerate(sequence) if i not in dropped]
+
+
+def looped_ecrop_negative(sequence, importance, k):
+    kept = looped_lowest(importance, k or len(sequence))
+    return [item for i, item in enumerate(sequence) if i in kept]
+
+
+def looped_emask_positive(sequence, importance, k):
+    masked = looped_lowest(importance, min(k, len(sequence) - 1))
+    return [MASK if i in masked else item for i, item in enumerate(sequence)]
+
+
+def looped_emask_negative(sequence, importance, k):
+    unmasked = looped_lowest(importance, len(sequence) - min(k, len(sequence) - 1))
+    return [item if i in unmasked else MASK for i, item in enumerate(sequence)]
+
+
+@pytest.mark.parametrize(
+    ("operator", "looped"),
+    [
+        (ecrop_positive, looped_ecrop_positive),
+        (ecrop_negative, looped_ecrop_negative),
+        (lambda *args: emask_positive(*args, MASK), looped_emask_positive),
+        (lambda *args: emask_negative(*args, MASK), looped_emask_negative),
+    ],
+    ids=["ecrop+", "ecrop-", "emask+", "emask-"],
+)
+@PROPERTY
+@given(batches(), percents)
+def test_guided_operators_equal_their_looped_transcription(operator, looped, drawn, percent):
+    sequences, importance = drawn
+    expected = [looped(seq, scores, percent * len(seq) // 100) for seq, scores in zip(sequences, importance)]
+    assert unpad(operator(*batch(sequences, importance), percent / 100)) == expected
+
+
+@PROPERTY
+@given(batches(), percents, seeds)
+def test_ereorder_moves_only_the_least_important_items(drawn, percent, seed):
+    sequences, importance = drawn
+    views = unpad(ereorder_positive(*batch(sequences, importance), percent / 100, seeded(seed)))
+    for view, sequence, scores in zip(views, sequences, importance):
+        chosen = looped_lowest(scores, percent * len(sequence) // 100)
+        assert [view[i] for i in range(len(sequence)) if i not in chosen] == [
+            sequence[i] for i in range(len(sequence)) if i not in chosen
+        ]
+        assert sorted(view) == sorted(sequence)
+
+
+@PROPERTY
+@given(batches(), percents)
+def test_ecrop_positive_and_negative_share_a_sequence_out(drawn, percent):
+    sequences, importance = drawn
+    made = batch(sequences, importance)
+    positive, negative = unpad(ecrop_positive(*made, percent / 100)), unpad(ecrop_negative(*made, percent / 100))
+    for sequence, kept, left in zip(sequences, positive, negative):
+        if 0 < percent * len(sequence) // 100 < len(sequence):
+            assert sorted(kept + left) == sorted(sequence)
+
+
+@PROPERTY
+@given(batches(), percents, seeds)
+def test_crop_is_a_contiguous_part_of_floor_mu_n_items(drawn, percent, seed):
+    sequences, _ = drawn
+    for view, sequence in zip(unpad(crop(*batch(sequences), percent / 100, seeded(seed))), sequences):
+        size = max(1, percent * len(sequence) // 100)
+        assert view in [sequence[start : start + size] for start in range(len(sequence) - size + 1)]
+
+
+@PROPERTY
+@given(batches(), percents, seeds)
+def test_mask_hides_floor_mu_n_items_and_leaves_the_others_where_they_are(drawn, percent, seed):
+    sequences, _ = drawn
+    for view, sequence in zip(unpad(mask(*batch(sequences), percent / 100, MASK, seeded(seed))), sequences):
+        assert view.count(MASK) == min(percent * len(sequence) // 100, len(sequence) - 1)
+        assert all(new in (MASK, old) for new, old in zip(view, sequence))
+        assert len(view) == len(sequence)
+
+
+@PROPERTY
+@given(st.lists(st.integers(1, WIDTH), min_size=1, max_size=5), percents, seeds)
+def test_reorder_leaves_all_but_floor_mu_n_items_in_a_row_where_they_are(lengths, percent, seed):
+    sequences = [list(range(1, n + 1)) for n in lengths]
+    for view, sequence in zip(unpad(reorder(*batch(sequences), percent / 100, seeded(seed))), sequences):
+        moved = [i for i, (new, old) in enumerate(zip(view, sequence)) if new != old]
+        assert not moved or moved[-1] - moved[0] < percent * len(sequence) // 100
+        assert sorted(view) == sequence
+
+
+def all_views(sequences, importance, ratio, seed):
+    """Every operator's view of one batch, and the batch."""
+    item_seq, n, scores = batch(sequences, importance)
+    generator = seeded(seed)
+    views = [
+        crop(item_seq, n, ratio, generator),
+        mask(item_seq, n, ratio, MASK, generator),
+        reorder(item_seq, n, ratio, generator),
+        ecrop_positive(item_seq, n, scores, ratio),
+        ecrop_negative(item_seq, n, scores, ratio),
+        emask_positive(item_seq, n, scores, ratio, MASK),
+        emask_negative(item_seq, n, scores, ratio, MASK),
+        ereorder_positive(item_seq, n, scores, ratio, generator),
+        *RandomAugmentation(ALL, ratio, ratio, ratio, MASK).positive(item_seq, n, generator),
+        *GuidedAugmentation(ALL, ["crop", "mask"], ratio, MASK).positive(item_seq, n, scores, generator),
+        GuidedAugmentation(ALL, ["crop", "mask"], ratio, MASK).negative(item_seq, n, scores, generator)[:2],
+    ]
+    return views, (item_seq, n, scores)
+
+
+@PROPERTY
+@given(batches(), percents, seeds)
+def test_every_view_keeps_an_item_of_its_sequence_and_has_padding_only_at_its_end(drawn, percent, seed):
+    views, (item_seq, _, _) = all_views(*drawn, percent / 100, seed)
+    for view in views:
+        assert view[0].shape == item_seq.shape and view[0].dtype == torch.long and view[1].dtype == torch.long
+        for row, sequence in zip(unpad(view), drawn[0]):
+            assert 0 not in row
+            assert set(row) - {MASK} and set(row) - {MASK} <= set(sequence)
+
+
+@PROPERTY
+@given(batches(), percents, seeds)
+def test_no_operator_changes_what_it_is_given(drawn, percent, seed):
+    before = batch(*drawn)
+    views, after = all_views(*drawn, percent / 100, seed)
+    assert all(torch.equal(old, new) for old, new in zip(before, after))
+    # Nor does what later happens to a view.
+    for item_seq, item_seq_len in views:
+        item_seq.fill_(-1)
+        item_seq_len.fill_(-1)
+    assert all(torch.equal(old, new) for old, new in zip(before, after))
+
+
+@PROPERTY
+@given(batches(), percents, seeds)
+def test_the_same_seed_gives_the_same_views(drawn, percent, seed):
+    first, _ = all_views(*drawn, percent / 100, seed)
+    second, _ = all_views(*drawn, percent / 100, seed)
+    assert all(torch.equal(a, b) for one, other in zip(first, second) for a, b in zip(one, other))
+
+
+def test_another_seed_gives_other_views():
+    sequences = [[1, 2, 3, 4, 5, 6, 7, 8]] * 20
+    first, second = (
+        RandomAugmentation(ALL, 0.5, 0.5, 0.5, MASK).positive(*batch(sequences), seeded(s)) for s in (1, 2)
+    )
+    assert not torch.equal(first[0][0], second[0][0])
+
+
+# Drawing the operators
+
+LONG = [3, 1, 4, 1, 5, 9, 2, 6, 8]
+RISING = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]
+
+
+def operator_of(view):
+    """The operator that made a view of LONG: crops are shorter and masks show."""
+    return "crop" if len(view) < len(LONG) else "mask" if MASK in view else "reorder"
+
+
+def drawn_pairs(kind, operators, times=3000):
+    item_seq, n, importance = batch([LONG] * times, [RISING] * times)
+    if kind == "random":
+        views = RandomAugmentation(operators, 0.6, 0.3, 0.6, MASK).positive(item_seq, n, seeded())
+    else:
+        views = GuidedAugmentation(operators, ["crop"], 0.5, MASK).positive(item_seq, n, importance, seeded())
+    return Counter((operator_of(a), operator_of(b)) for a, b in zip(unpad(views[0]), unpad(views[1])))
+
+
+@pytest.mark.parametrize("kind", ["random", "guided"])
+def test_two_different_operators_make_the_positive_views_every_ordered_pair_equally_often(kind):
+    assert is_uniform(drawn_pairs(kind, ALL), list(permutations(ALL, 2)))
+
+
+@pytest.mark.parametrize("kind", ["random", "guided"])
+@pytest.mark.parametrize("left_out", ALL)
+def test_an_operator_can_be_left_out(kind, left_out):
+    rest = [operator for operator in ALL if operator != left_out]
+    assert is_uniform(drawn_pairs(kind, rest), list(permutations(rest, 2)))
+
+
+@pytest.mark.parametrize("kind", ["random", "guided"])
+@pytest.mark.parametrize("alone", ALL)
+def test_one_operator_alone_makes_both_views(kind, alone):
+    assert set(drawn_pairs(kind, [alone], 50)) == {(alone, alone)}
+
+
+def test_one_random_operator_alone_makes_two_independent_views():
+    first, second = RandomAugmentation(["mask"], 0.6, 0.5, 0.6, MASK).positive(*batch([LONG] * 50), seeded())
+    assert not torch.equal(first[0], second[0])
+
+
+def test_operators_are_drawn_for_each_instance_and_act_with_their_own_ratio():
+    views = RandomAugmentation(ALL, 0.34, 0.12, 1.0, MASK).positive(*batch([LONG] * 60), seeded())
+    for view in unpad(views[0]) + unpad(views[1]):
+        if operator_of(view) == "crop":
+            assert len(view) == 3
+        elif operator_of(view) == "mask":
+            assert view.count(MASK) == 1
+        else:
+            assert sorted(view) == sorted(LONG)
+
+
+def test_negative_operators_are_drawn_equally_often():
+    item_seq, n, importance = batch([LONG] * 3000, [RISING] * 3000)
+    guided = GuidedAugmentation(ALL, ["crop", "mask"], 0.5, MASK)
+    item_seq, n, valid = guided.negative(item_seq, n, importance, seeded())
+    counts = Counter(tuple(view) for view in unpad((item_seq, n)))
+    assert is_uniform(counts, [tuple(LONG[:4]), (*LONG[:5], MASK, MASK, MASK, MASK)])
+    assert valid.all()
+
+
+@pytest.mark.parametrize(
+    ("operator", "expected"), [("crop", [[1, 3], [8]]), ("mask", [[1, MASK, 3, MASK, 5], [MASK, 8, 9]])]
+)
+def test_one_negative_operator_alone_makes_all_negative_views(operator, expected):
+    guided = GuidedAugmentation(ALL, [operator], 0.5, MASK)
+    item_seq, n, valid = guided.negative(*batch(ITEMS[:2], SCORES[:2]), seeded())
+    assert unpad((item_seq, n)) == expected
+    assert valid.tolist() == [True, True]
+
+
+@pytest.mark.parametrize("operator", ["crop", "mask"])
+def test_where_k_is_0_there_is_no_negative_view(operator):
+    guided = GuidedAugmentation(ALL, [operator], 0.4, MASK)
+    # floor(0.4 * n) is 0, 0 and 1.
+    made = batch([[5], [5, 6], [5, 6, 7]], [[1.0], [1.0, 2.0], [1.0, 2.0, 3.0]])
+    assert guided.negative(*made, seeded())[2].tolist() == [False, False, True]
+
+
+def test_a_negative_view_of_equal_items_still_counts_when_it_is_shorter():
+    guided = GuidedAugmentation(ALL, ["crop"], 0.5, MASK)
+    item_seq, n, valid = guided.negative(*batch([[5, 5, 5, 5]], [[1.0, 2.0, 3.0, 4.0]]), seeded())
+    assert unpad((item_seq, n)) == [[5, 5]]
+    assert valid.tolist() == [True]
+
+
+def test_with_mu_e_of_1_ecrop_negative_is_the_sequence_and_takes_no_part():
+    guided = GuidedAugmentation(ALL, ["crop"], 1.0, MASK)
+    assert guided.negative(*batch([[5, 6]], [[1.0, 2.0]]), seeded())[2].tolist() == [False]
