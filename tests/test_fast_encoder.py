@@ -57,28 +57,30 @@ def test_grouped_encoding_has_recboles_gradients(backbone):
         assert torch.allclose(padded, grouped, rtol=1e-3, atol=1e-4)
 
 
+@torch.no_grad()
 def test_every_prefix_gets_the_representation_that_it_has_alone(backbone):
     item_seq = sequences()[0][7::8]  # the full ones
-    states, _ = sasrec.prefix_states(backbone.model, item_seq)
+    states = sasrec.PrefixPass(backbone.model, item_seq).states
     for length in range(1, 9):
         alone = backbone.model(item_seq[:, :length], torch.full((len(item_seq),), length))
         assert torch.allclose(states[:, length - 1], alone, atol=1e-5)
 
 
-def test_an_occluded_prefix_gets_the_representation_of_a_zero_embedding(backbone):
+@torch.no_grad()
+@pytest.mark.parametrize("last_only", [False, True])
+def test_an_occluded_prefix_gets_the_representation_of_a_zero_embedding(backbone, last_only):
     item_seq = sequences()[0][7::8]
     n = len(item_seq)
-    with torch.no_grad():
-        _, cache = sasrec.prefix_states(backbone.model, item_seq)
-        for position in range(8):
-            embedding = backbone.embed(item_seq)
-            embedding[:, position] = 0
-            states = sasrec.occluded(backbone.model, item_seq, cache, position)
-            for length in range(position + 1, 9):
-                direct = backbone(item_seq[:, :length], torch.full((n,), length), embedding[:, :length])
-                assert torch.allclose(states[:, length - 1 - position], direct, atol=1e-5)
-            last = sasrec.occluded(backbone.model, item_seq, cache, position, last_only=True)
-            assert torch.allclose(last, states[:, -1:], atol=1e-5)
+    prefixes = sasrec.PrefixPass(backbone.model, item_seq)
+    for position in reversed(range(8)):
+        embedding = backbone.embed(item_seq).clone()
+        embedding[:, position] = 0
+        states = prefixes.without(position, last_only)
+        ends = [8] if last_only else range(position + 1, 9)
+        assert states.shape == (n, len(ends), 16)
+        for state, length in zip(states.unbind(1), ends):
+            direct = backbone(item_seq[:, :length], torch.full((n,), length), embedding[:, :length])
+            assert torch.allclose(state, direct, atol=1e-5)
 
 
 @pytest.mark.parametrize("p", [0.5, 0.25, 0.1, 0.37])

@@ -103,17 +103,17 @@ class Occlusion(Explainer):
     def _prefix_attributions(self, item_seq, next_item, prefix):
         """Attributions ``[n, w, w]`` of the items (last dimension) to every prefix of ``item_seq [n, w]``; with
         ``prefix`` false ``[n, 1, w]``, to the whole alone. ``next_item`` is ``[n, w]`` or ``[n, 1]``."""
-        model, encoder = self.model.backbone.model, self.model.backbone.fast_encoder
+        backbone = self.model.backbone
         n, width = item_seq.shape
-        encoded, cache = encoder.prefix_states(model, item_seq)
-        encoded = encoded if prefix else encoded[:, -1:]
+        prefixes = backbone.fast_encoder.PrefixPass(backbone.model, item_seq)
+        encoded = prefixes.states if prefix else prefixes.states[:, -1:]
         item = self.chosen_item(encoded.flatten(0, 1), next_item.flatten())
         item = None if item is None else item.view(n, -1)
         whole = self.outcome(encoded.flatten(0, 1), None if item is None else item.flatten()).view(n, -1)
         scores = torch.zeros(n, whole.shape[1], width, device=item_seq.device)
-        for position in range(width):
+        for position in reversed(range(width)):
             changed = slice(position, None) if prefix else slice(None)
-            states = encoder.occluded(model, item_seq, cache, position, last_only=not prefix)
+            states = prefixes.without(position, last_only=not prefix)
             without = self.outcome(states.flatten(0, 1), None if item is None else item[:, changed].flatten())
             scores[:, changed, position] = whole[:, changed] - without.view(n, -1)
         return scores

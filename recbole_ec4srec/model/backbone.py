@@ -19,7 +19,7 @@ from recbole_ec4srec.model.grouping import group_bounds
 #: Backbones for which cutting the padding on the right changes no number: what stands at a position depends on
 #: earlier positions alone.
 PADDING_FREE = ("SASRec", "GRU4Rec")
-#: Backbones whose own modules are run in a faster order, by functions ``encode``, ``prefix_states`` and ``occluded``.
+#: Backbones whose own modules are run in a faster order, by ``encode`` and ``PrefixPass`` of a module.
 FAST_ENCODERS = {"SASRec": sasrec}
 
 

@@ -40,60 +40,74 @@ def encode(model, item_seq: Tensor, item_seq_len: Tensor, groups, item_embedding
     return _finish(final, context, hidden[last])
 
 
-def prefix_states(model, item_seq: Tensor):
-    """One pass over sequences without padding, ``[N, w]``, for all their prefixes.
+class PrefixPass:
+    """One pass over sequences for all their prefixes, and what changes in it when an item is occluded.
 
-    Returns:
-        The representation of every prefix, ``[N, w, d]`` (that of the first j + 1 items at j), and for every layer the
-        keys and values of all positions, ``[N, heads, w, d / heads]`` each.
-    """
-    n = len(item_seq)
-    hidden = _embed(model, model.item_embedding(item_seq), 0)
-    cache = []
-    for layer in model.trm_encoder.layer:
-        attention = layer.multi_head_attention
-        projected = _project((attention.query, attention.key, attention.value), hidden.flatten(0, 1))
-        query, key, value = _heads(attention, projected, n, 3)
-        cache.append((key, value))
-        hidden = _continue(layer, hidden, query, key, value)
-    return hidden, cache
-
-
-def occluded(model, item_seq: Tensor, cache, position: int, last_only: bool = False) -> Tensor:
-    """Representations of the prefixes that contain ``position``, with the embedding there set to zero.
-
-    Only what the occlusion can change is computed: ``position`` and what follows it, with the keys and values before it
-    from the unperturbed pass.
+    Nothing after a prefix reaches its representation, so the pass over the whole sequence holds those of all prefixes
+    (``states [n, w, d]``: of the first j + 1 items at j). To be used without gradients.
 
     Args:
-        item_seq: ``[N, w]``, without padding.
-        cache: what :func:`prefix_states` gave for ``item_seq``.
-        last_only: compute the whole sequence's representation alone.
-
-    Returns:
-        ``[N, w - position, d]``, that of the first ``position + 1 + j`` items at j; ``[N, 1, d]`` with ``last_only``.
+        model: RecBole's ``SASRec``, in evaluation mode.
+        item_seq: ``[n, w]``, without padding.
     """
-    n = len(item_seq)
-    embedded = model.item_embedding(item_seq[:, position:])
-    embedded[:, 0] = 0
-    hidden = _embed(model, embedded, position)
-    for layer, (key_before, value_before) in zip(model.trm_encoder.layer, cache):
+
+    def __init__(self, model, item_seq: Tensor):
+        self.n, self.width = item_seq.shape
+        self._model, self._layers = model, model.trm_encoder.layer
+        positions = model.position_embedding.weight[: self.width]
+        self._input = hidden = model.LayerNorm(model.item_embedding(item_seq) + positions)
+        self._cache = []  # of every layer: queries, keys and values, [n, heads, w, d / heads] each
+        for layer in self._layers:
+            attention = layer.multi_head_attention
+            projected = _project((attention.query, attention.key, attention.value), hidden.flatten(0, 1))
+            self._cache.append([part.contiguous() for part in _heads(attention, projected, self.n, 3)])
+            hidden = _continue(layer, hidden, *self._cache[-1])
+        self.states = hidden
+
+    def without(self, position: int, last_only: bool = False) -> Tensor:
+        """Representations of the prefixes that contain ``position``, with the embedding there set to zero.
+
+        Only what the occlusion can change is computed: ``position`` and what follows it. The keys and values that
+        change are written over those of the pass, so positions have to be asked for from the last to the first.
+
+        Args:
+            last_only: the whole sequence's representation alone.
+
+        Returns:
+            ``[n, w - position, d]``, that of the first ``position + 1 + j`` items at j; with ``last_only``
+            ``[n, 1, d]``.
+        """
+        final = self._layers[-1]
+        hidden = self._first_layer(position, self.width - 1 if last_only and len(self._layers) == 1 else position)
+        for layer, (_, key, value) in zip(self._layers[1:], self._cache[1:]):
+            attention = layer.multi_head_attention
+            projected = _project((attention.key, attention.value), hidden.flatten(0, 1))
+            key[:, :, position:], value[:, :, position:] = _heads(attention, projected, self.n, 2)
+            hidden = hidden[:, -1:] if last_only and layer is final else hidden
+            (query,) = _heads(attention, attention.query(hidden.flatten(0, 1)), self.n, 1)
+            hidden = _continue(layer, hidden, query, key, value)
+        return hidden
+
+    def _first_layer(self, position, start):
+        """The first layer's output from ``start`` on. Its input changes at ``position`` alone, to what a zero embedding
+        leaves, which is the same for all sequences."""
+        layer, cache = self._layers[0], self._cache[0]
         attention = layer.multi_head_attention
-        final = last_only and layer is model.trm_encoder.layer[-1]
-        changed = hidden.flatten(0, 1)
-        key, value = _heads(attention, _project((attention.key, attention.value), changed), n, 2)
-        key = torch.cat([key_before[:, :, :position], key], 2)
-        value = torch.cat([value_before[:, :, :position], value], 2)
-        hidden = hidden[:, -1:] if final else hidden
-        (query,) = _heads(attention, attention.query(hidden.flatten(0, 1)), n, 1)
-        hidden = _continue(layer, hidden, query, key, value)
-    return hidden
-
-
-def _embed(model, item_emb: Tensor, position: int) -> Tensor:
-    """The first layer's input for items ``[N, w, d]`` that stand at ``position`` and after."""
-    positions = model.position_embedding.weight[position : position + item_emb.shape[1]]
-    return model.dropout(model.LayerNorm(item_emb + positions))
+        token = self._model.LayerNorm(self._model.position_embedding.weight[position])
+        hidden = self._input[:, start:]
+        if start == position:
+            hidden = torch.cat([token.expand(self.n, 1, -1), hidden[:, 1:]], 1)
+        changed = _heads(
+            attention, _project((attention.query, attention.key, attention.value), token.unsqueeze(0)), 1, 3
+        )
+        before = [part[:, :, position].clone() for part in cache]
+        for part, token_part in zip(cache, changed):
+            part[:, :, position] = token_part[:, :, 0]
+        query, key, value = cache
+        output = _continue(layer, hidden, query[:, :, start:], key, value)
+        for part, unchanged in zip(cache, before):
+            part[:, :, position] = unchanged
+        return output
 
 
 def _continue(layer, hidden: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
