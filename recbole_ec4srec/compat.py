@@ -15,34 +15,38 @@ import warnings
 
 import torch
 
-#: What a checkpoint of RecBole holds besides tensors: its Config, its enumerations, numpy's numbers and arrays.
-_CHECKPOINT_GLOBALS = {
+#: What the pickle in a checkpoint of RecBole may call to make an object …
+_CALLED = {
+    ("__builtin__", "set"),
     ("builtins", "set"),
     ("collections", "OrderedDict"),
     ("numpy", "dtype"),
-    ("numpy", "ndarray"),
     ("numpy.core.multiarray", "scalar"),
     ("numpy.core.multiarray", "_reconstruct"),
     ("numpy._core.multiarray", "scalar"),
     ("numpy._core.multiarray", "_reconstruct"),
-    ("recbole.config.configurator", "Config"),
     ("recbole.utils.enum_type", "EvaluatorType"),
     ("recbole.utils.enum_type", "InputType"),
     ("recbole.utils.enum_type", "ModelType"),
-    ("scipy.sparse._coo", "coo_matrix"),
-    ("scipy.sparse._csc", "csc_matrix"),
-    ("scipy.sparse._csr", "csr_matrix"),
     ("torch", "Size"),
     ("torch", "device"),
     ("torch._utils", "_rebuild_parameter"),
     ("torch._utils", "_rebuild_tensor_v2"),
+}
+#: … and the classes that it may only refer to, or make an empty instance of to be filled with plain values.
+_REFERRED = {
+    ("numpy", "ndarray"),
+    ("recbole.config.configurator", "Config"),
+    ("scipy.sparse._coo", "coo_matrix"),
+    ("scipy.sparse._csc", "csc_matrix"),
+    ("scipy.sparse._csr", "csr_matrix"),
     ("yaml.loader", "FullLoader"),
 }
 
 
 def allow_in_checkpoints(*classes: type) -> None:
     """Let checkpoints hold objects of ``classes``: the user's word that these classes are harmless to unpickle."""
-    _CHECKPOINT_GLOBALS.update((cls.__module__, cls.__qualname__) for cls in classes)
+    _CALLED.update((cls.__module__, cls.__qualname__) for cls in classes)
 
 
 def _is_loaded_recommender(module: str, name: str) -> bool:
@@ -53,16 +57,48 @@ def _is_loaded_recommender(module: str, name: str) -> bool:
     return isinstance(found, type) and issubclass(found, AbstractRecommender)
 
 
-class _CheckpointUnpickler(pickle.Unpickler):
+# Python's own unpickler rather than the one in C, since only it lets a call be looked at before it is made. What it
+# reads is small: the tensors' data is not part of the pickle.
+class _CheckpointUnpickler(pickle._Unpickler):
     """Unpickles only what a RecBole checkpoint is made of; anything else in the file is refused, not run."""
 
+    dispatch = dict(pickle._Unpickler.dispatch)  # noqa: RUF012  (the base class's protocol)
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self._callables = []
+
     def find_class(self, module, name):
-        if (module, name) in _CHECKPOINT_GLOBALS or _is_loaded_recommender(module, name):
+        if (module, name) in _CALLED:
+            found = super().find_class(module, name)
+            self._callables.append(found)
+            return found
+        if (module, name) in _REFERRED or _is_loaded_recommender(module, name):
             return super().find_class(module, name)
         raise pickle.UnpicklingError(
             f"the checkpoint holds {module}.{name}, which is not part of a RecBole checkpoint and could run code. "
             f"If you trust the file, call recbole_ec4srec.allow_in_checkpoints({name}) first."
         )
+
+    def _check_call(self, function):
+        if not any(function is known for known in self._callables):
+            raise pickle.UnpicklingError(f"the checkpoint calls {function!r}, which no RecBole checkpoint does")
+
+    def load_reduce(self):
+        self._check_call(self.stack[-2])
+        super().load_reduce()
+
+    def load_build(self):
+        if isinstance(self.stack[-2], type) or callable(self.stack[-2]):
+            raise pickle.UnpicklingError(f"the checkpoint changes {self.stack[-2]!r}, which no RecBole checkpoint does")
+        super().load_build()
+
+    def _instantiate(self, klass, args):
+        self._check_call(klass)
+        super()._instantiate(klass, args)
+
+    dispatch[pickle.REDUCE[0]] = load_reduce
+    dispatch[pickle.BUILD[0]] = load_build
 
 
 _pickle = types.ModuleType("recbole_ec4srec_checkpoint_pickle", "What torch.load asks of a pickle module.")

@@ -221,10 +221,10 @@ def validate(model: str, config: dict, given: dict, known=()) -> None:
             raise ConfigError(f"{key}: missing; {model} needs {rule}")
         try:
             config[key] = rule.parse(config[key])
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             _refuse(key, config[key], rule)
 
-    for key in given:
+    for key in filter(lambda key: isinstance(key, str), given):
         # A key that RecBole's files and ours do not have is the user's own business, unless it nearly spells ours.
         close = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.85)
         if key not in KEYS and key not in known and close:

@@ -8,7 +8,7 @@ through unchanged.
 from __future__ import annotations
 
 import functools
-import importlib
+import importlib.util
 import os
 import sys
 import types
@@ -62,6 +62,19 @@ def is_ours(model_class) -> bool:
     return isinstance(model_class, type) and issubclass(model_class, EC4SRec)
 
 
+def _is_recboles(name: str) -> bool:
+    """Whether RecBole itself has a model of this name."""
+    for kind in ("general", "context_aware", "sequential", "knowledge_aware", "exlib"):
+        path = f"recbole.model.{kind}_recommender.{name.lower()}"
+        try:
+            known = sys.modules.get(path) or importlib.util.find_spec(path)
+        except ImportError:  # exlib needs libraries that may be missing
+            continue
+        if known is not None and not hasattr(known, "_recbole_ec4srec"):
+            return True
+    return False
+
+
 def register_model(model_class: type, *spellings: str) -> None:
     """Let RecBole find ``model_class`` by its name, as it finds its own models.
 
@@ -71,10 +84,9 @@ def register_model(model_class: type, *spellings: str) -> None:
         ValueError: RecBole has a model of that name.
     """
     for name in (model_class.__name__, *spellings):
-        path = f"recbole.model.sequential_recommender.{name.lower()}"
-        known = sys.modules.get(path) or importlib.util.find_spec(path)
-        if known is not None and not hasattr(known, "_recbole_ec4srec"):
+        if _is_recboles(name):
             raise ValueError(f"RecBole has a model named {name} already; rename {model_class.__qualname__}")
+        path = f"recbole.model.sequential_recommender.{name.lower()}"
         module = types.ModuleType(path, f"Stands in for a module of RecBole so that it finds {name}.")
         module.__spec__ = ModuleSpec(path, None)
         module._recbole_ec4srec = True

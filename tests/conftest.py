@@ -1,6 +1,9 @@
 """A small data set in RecBole's format, and configurations over it; every test runs in a folder of its own."""
 
+import os
 import sys
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors: threads would only wait for each other
 
 import numpy as np
 import pytest

@@ -110,7 +110,7 @@ def test_a_search_tries_the_points_of_its_space_file(data_path, tmp_path, monkey
 @pytest.mark.slow
 def test_the_installed_command_runs_on_the_data_that_come_with_recbole(tmp_path):
     settings = {"epochs": 2, "update_epochs": [2], "MAX_ITEM_LIST_LENGTH": 5, "hidden_size": 16, "inner_size": 16}
-    settings.update(n_layers=1, train_batch_size=2048, show_progress=False)
+    settings.update(n_layers=1, train_batch_size=512, show_progress=False)
     command = [sys.executable, "-c", "from recbole_ec4srec.quick_start import run_recbole_command as r; r()"]
     arguments = ["--model=EC4SRec", "--dataset=ml-100k", *command_line(settings)]
     done = subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True)

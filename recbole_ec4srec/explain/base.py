@@ -82,11 +82,12 @@ class Explainer(ABC):
 
     @contextmanager
     def inference(self):
-        """The model without dropout and gradients; its mode comes back afterwards."""
-        training = self.model.training
+        """The model without dropout and gradients; the mode of every module comes back afterwards."""
+        modes = [(module, module.training) for module in self.model.modules()]
         self.model.eval()
         try:
             with torch.no_grad():
                 yield
         finally:
-            self.model.train(training)
+            for module, training in modes:
+                module.training = training

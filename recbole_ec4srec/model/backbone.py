@@ -31,7 +31,7 @@ def backbone_class(name: str) -> type:
     """
     try:
         found = get_model(name)
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, ImportError):
         raise ConfigError(f"backbone: got {name!r}, allowed is a sequential recommender of RecBole's") from None
     if not issubclass(found, SequentialRecommender) or not found.__module__.startswith("recbole.model."):
         raise ConfigError(f"backbone: got {name!r}, which is not one of RecBole's sequential recommenders")
@@ -76,18 +76,27 @@ class Backbone(nn.Module):
 
     def __init__(self, config, dataset):
         super().__init__()
-        name = config["backbone"]
+        self.name = name = config["backbone"]
         self.n_items = dataset.item_num
-        self.model = backbone_class(name)(config, _WithMaskItem(dataset))
+        try:
+            self.model = backbone_class(name)(config, _WithMaskItem(dataset))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(f"backbone: got {name!r}, which RecBole cannot build here: {error}") from error
         table = getattr(self.model, "item_embedding", None)
         if not isinstance(table, nn.Embedding) or table.num_embeddings != self.n_items + 1:
             raise ConfigError(f"backbone: got {name!r}, which has no item embedding with a row for every item")
         self.padding_free = name in PADDING_FREE
-        self.fast_encoder = FAST_ENCODERS.get(name)
         use_fast_dropout(self)
         for module in self.modules():
             if isinstance(module, FeedForward) and config["hidden_act"] == "gelu":
                 module.intermediate_act_fn = F.gelu  # the same function, in one kernel
+
+    @property
+    def fast_encoder(self):
+        """The module that runs this backbone faster, or None."""
+        return FAST_ENCODERS.get(self.name)
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor, item_embedding: Tensor | None = None) -> Tensor:
         """Encode ``item_seq [B, L]`` as it is padded.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from recbole.model.abstract_recommender import SequentialRecommender
@@ -60,15 +61,14 @@ class EC4SRec(SequentialRecommender):
         lens = [interaction[name + self.ITEM_SEQ_LEN] for name in names]
         known = getattr(interaction, "host_lengths", {})
         host = [known.get(name + self.ITEM_SEQ_LEN) for name in names]
-        host = None if any(lengths is None for lengths in host) else torch.cat([torch.from_numpy(h) for h in host])
-        encoded = self.backbone.encode(torch.cat(seqs), torch.cat(lens), None if host is None else host.numpy())
+        host = None if any(lengths is None for lengths in host) else np.concatenate(host)
+        encoded = self.backbone.encode(torch.cat(seqs), torch.cat(lens), host)
         return dict(zip(views, encoded.split([len(seq) for seq in seqs])))
 
     def calculate_loss(self, interaction) -> tuple:
         """The weighted parts of the loss, whose sum is Eq. 9 (or the warm-up's loss); ``loss_names`` names them."""
         has = {view for view in _VIEWS if f"{view}_{self.ITEM_SEQ}" in interaction}
         views = ["", *[view for view in _VIEWS if view in has]]
-        # L_sl's own pass with another dropout mask, as in DuoRec's code; "" would be overwritten in a dict.
         encoded = self._encode(interaction, views)
         losses = {"rec": self._recommendation_loss(encoded[""], interaction)}
         target = interaction[self.POS_ITEM_ID] if self.mask_same_target else None

@@ -1,0 +1,345 @@
+"""Ratios to RecBole and captum, each measured against its peer in the same run on the same work.
+
+    python benchmarks/run.py --data_path=DATA --dataset=amazon-beauty [--only=step,update] [--repeats=5]
+
+Two sides of a comparison take turns; the table has the median of each, the ratio of the medians, and the smallest and
+largest ratio of neighbouring turns. RecBole's side is its own SASRec, data set, loader and trainer, untouched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+from time import perf_counter
+
+import captum
+import numpy as np
+import recbole
+import torch
+from captum.attr import Occlusion as CaptumOcclusion
+from recbole.config import Config
+from recbole.data import create_dataset, data_preparation
+from recbole.trainer import Trainer
+from recbole.utils import get_model, get_trainer, init_seed
+
+import recbole_ec4srec
+from recbole_ec4srec.data import augmentation
+from recbole_ec4srec.data.importance import normalise
+from recbole_ec4srec.data.retrieval import GuidedRetrieval, SameTargetIndex
+
+PAPER = {"train_batch_size": 256, "MAX_ITEM_LIST_LENGTH": 50, "metrics": ["Hit", "NDCG"], "topk": [5, 10]}
+NO_CONTRAST = {"lambda": 0, "lambda_cl_pos": 0, "lambda_cl_neg": 0, "lambda_sl_pos": 0}
+
+
+class Setup:
+    """A model with its loaders and trainer, as RecBole's quick start makes them."""
+
+    def __init__(self, args, model, **settings):
+        paths = {"data_path": args.data_path, "show_progress": False, "valid_metric": "NDCG@10"}
+        self.config = Config(model, args.dataset, config_dict={**paths, **PAPER, **settings})
+        init_seed(self.config["seed"], True)
+        self.train_data, self.valid_data, _ = data_preparation(self.config, create_dataset(self.config))
+        self.dataset = self.train_data._dataset
+        self.model = get_model(self.config["model"])(self.config, self.dataset)
+        self.trainer = get_trainer(self.config["MODEL_TYPE"], self.config["model"])(self.config, self.model)
+        self.steps_per_epoch = len(self.train_data)
+
+    def train(self, steps):
+        """``steps`` batches through RecBole's own training loop, loading them included."""
+        Trainer._train_epoch(self.trainer, _First(self.train_data, steps), 0)
+
+    def evaluate(self):
+        return self.trainer.evaluate(self.valid_data, load_best_model=False)
+
+
+class _First:
+    """The first batches of a loader's epoch."""
+
+    def __init__(self, loader, steps):
+        self.loader, self.steps = loader, steps
+
+    def __iter__(self):
+        return (batch for batch, _ in zip(self.loader, range(self.steps)))
+
+
+def alternate(sides: dict, repeats: int) -> dict:
+    """Seconds of every side, taking turns; one unmeasured turn first."""
+    seconds = {name: [] for name in sides}
+    for turn in range(repeats + 1):
+        for name, work in sides.items():
+            start = perf_counter()
+            work()
+            if turn:
+                seconds[name].append(perf_counter() - start)
+    return seconds
+
+
+def row(work, peer, ours, scale_peer=1.0, scale_ours=1.0, note=""):
+    ratios = [p * scale_peer / (o * scale_ours) for p, o in zip(peer, ours)]
+    p, o = statistics.median(peer) * scale_peer, statistics.median(ours) * scale_ours
+    print(
+        f"| {work} | {p:.3g} s | {o:.3g} s | {p / o:.1f} | {min(ratios):.1f} … {max(ratios):.1f} | {note} |", flush=True
+    )
+
+
+def header():
+    print("\n| work | peer | ours | ratio | range | |\n| --- | --- | --- | --- | --- | --- |", flush=True)
+
+
+def anomaly(on, work):
+    def run():
+        torch.autograd.set_detect_anomaly(on)
+        try:
+            work()
+        finally:
+            torch.autograd.set_detect_anomaly(False)
+
+    return run
+
+
+def benchmark_step(args):
+    """Training: an epoch is so many steps, of which the measured ones are a part."""
+    steps = args.steps
+    stock = Setup(args, "SASRec")
+    plain = Setup(args, "EC4SRec", **NO_CONTRAST)
+    warm = Setup(args, "EC4SRec")
+    guided = Setup(args, "EC4SRec")
+    guided.trainer.update_importance(guided.train_data)
+    sides = {
+        "stock": anomaly(True, lambda: stock.train(steps)),
+        "stock, anomaly detection off": lambda: stock.train(steps),
+        "plain": lambda: plain.train(steps),
+        "warm": lambda: warm.train(steps),
+        "guided": lambda: guided.train(steps),
+    }
+    seconds = alternate(sides, args.repeats)
+    epoch = stock.steps_per_epoch / steps
+    header()
+    for peer in ("stock", "stock, anomaly detection off"):
+        for name, ours in (
+            ("SASRec epoch (EC4SRec, contrastive weights 0)", "plain"),
+            ("EC4SRec epoch, warm-up", "warm"),
+            ("EC4SRec epoch, all three contrastive losses", "guided"),
+        ):
+            note = f"peer: RecBole SASRec ({peer}), {steps} of {stock.steps_per_epoch} steps"
+            row(name, seconds[peer], seconds[ours], epoch, epoch, note)
+    _distance(guided, statistics.median(seconds["guided"]) / steps)
+
+
+def _distance(setup, step_seconds):
+    """How far the step is from the machine: its real floating-point operations over its time, and a large product's."""
+    batch = next(iter(setup.train_data))
+    model, lengths = setup.model.backbone.model, np.concatenate(list(batch.host_lengths.values()))
+    d, inner, layers = model.hidden_size, model.inner_size, model.n_layers
+    tokens, sequences, n_items = int(lengths.sum()), len(lengths), setup.dataset.item_num
+    whole = 4 * d * d + 2 * d * inner
+    attention = float((lengths.astype(float) ** 2).sum()) * 2 * d
+    encoder = tokens * whole * (layers - 1) + attention * (layers - 1)  # all layers but the last
+    encoder += tokens * 2 * d * d + sequences * (2 * d * d + 2 * d * inner) + tokens * 2 * d  # last positions only
+    softmax = len(batch) * n_items * d
+    operations = 2 * 3 * (encoder + softmax)  # a multiplication and an addition; forward and twice that backward
+    a = torch.randn(2048, 2048)
+    rates = alternate({"product": lambda: a @ a}, 20)["product"]
+    rate = 2 * 2048**3 / statistics.median(rates)
+    ideal = operations / rate
+    print(
+        f"\nguided step: {tokens} tokens, {operations / 1e9:.2f} GFLOP, {step_seconds * 1e3:.0f} ms, "
+        f"{operations / step_seconds / 1e9:.0f} GFLOP/s; 2048² product: {rate / 1e9:.0f} GFLOP/s; "
+        f"times the ideal: {step_seconds / ideal:.1f}",
+        flush=True,
+    )
+
+
+def benchmark_evaluation(args):
+    stock, ours = Setup(args, "SASRec"), Setup(args, "EC4SRec")
+    stock.train(args.steps)
+    weights = {f"backbone.model.{name}": value for name, value in stock.model.state_dict().items()}
+    items = "backbone.model.item_embedding.weight"
+    weights[items] = torch.cat([weights[items], torch.zeros(1, weights[items].shape[1])])
+    ours.model.load_state_dict(weights)
+    results = {}
+    seconds = alternate(
+        {
+            "stock": lambda: results.update(stock=stock.evaluate()),
+            "ours": lambda: results.update(ours=ours.evaluate()),
+        },
+        args.repeats,
+    )
+    header()
+    same = "metrics equal" if results["stock"] == results["ours"] else f"METRICS DIFFER: {results}"
+    row("evaluation of the validation set", seconds["stock"], seconds["ours"], note=same)
+
+
+def benchmark_update(args):
+    setup = Setup(args, "EC4SRec")
+    setup.train(args.steps)
+    setup.model.eval()
+    dataset, backbone, explainer = setup.dataset, setup.model.backbone, setup.trainer.explainer
+    rows = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(1))[: args.captum_instances]
+    item_seq, lengths = dataset.item_sequences(rows)
+    found = {}
+
+    def by_captum():
+        with torch.no_grad():
+            item = explainer.chosen_item(backbone(item_seq, lengths), None)
+
+            def forward(embedding):
+                return backbone.score(backbone(item_seq, lengths, embedding), item)
+
+            window = (1, backbone.model.hidden_size)
+            embedding = backbone.embed(item_seq)
+            found["captum"] = CaptumOcclusion(forward).attribute(embedding, sliding_window_shapes=window)[..., 0]
+
+    def ours():
+        found["ours"] = explainer.table(dataset, torch.device("cpu"))
+
+    seconds = alternate({"captum": by_captum, "ours": ours}, max(1, args.repeats // 2))
+    inside = torch.arange(item_seq.shape[1]) < lengths.unsqueeze(1)
+    difference = (found["captum"] - found["ours"].rows(rows))[inside].abs().max()
+    header()
+    note = f"captum timed on {len(rows)} random instances of {len(dataset)}; largest difference {difference:.1e}"
+    row("importance update", seconds["captum"], seconds["ours"], len(dataset) / len(rows), 1, note)
+
+
+def benchmark_augmentation(args):
+    setup = Setup(args, "EC4SRec")
+    rows = torch.arange(4096)
+    item_seq, lengths = setup.dataset.item_sequences(rows)
+    importance = torch.rand(item_seq.shape, generator=torch.Generator().manual_seed(1))
+    guided = augmentation.GuidedAugmentation(("crop", "mask", "reorder"), ("crop", "mask"), 0.5, setup.dataset.item_num)
+    rng = np.random.default_rng(1)
+
+    def loop():
+        for sequence, n, score in zip(item_seq.tolist(), lengths.tolist(), importance.tolist()):
+            k = n // 2
+            order = sorted(range(n), key=score.__getitem__)
+            least = set(order[:k])
+            crop = [v for i, v in enumerate(sequence[:n]) if i not in least]
+            mask = [0 if i in least else v for i, v in enumerate(sequence[:n])]
+            places = sorted(least)
+            reorder = list(sequence[:n])
+            for place, source in zip(places, rng.permutation(places)):
+                reorder[place] = sequence[source]
+            views = [crop, mask, reorder]
+            first, second = rng.permutation(3)[:2]
+            negative = [sequence[i] for i in places] if rng.random() < 0.5 else sequence[:n]
+            [torch.tensor(view + [0] * (50 - len(view))) for view in (views[first], views[second], negative)]
+
+    def batch():
+        generator = torch.Generator().manual_seed(1)
+        guided.positive(item_seq, lengths, importance, generator)
+        guided.negative(item_seq, lengths, importance, generator)
+
+    seconds = alternate({"loop": loop, "ours": batch}, args.repeats)
+    header()
+    row("guided views of 4096 instances", seconds["loop"], seconds["ours"], note="peer: a loop over sequences")
+
+
+def benchmark_retrieval(args):
+    setup = Setup(args, "EC4SRec")
+    dataset = setup.dataset
+    table = setup.trainer.explainer.table(dataset, torch.device("cpu"))
+    index = SameTargetIndex(dataset.inter_feat["item_id"], dataset.inter_feat["user_id"])
+    sample = torch.arange(0, len(dataset), max(1, len(dataset) // 500))
+
+    def loop():
+        item_seq, lengths = dataset.item_sequences(sample)
+        scores = normalise(table.rows(sample), lengths).tolist()
+        for anchor, items, n, score in zip(sample, item_seq.tolist(), lengths.tolist(), scores):
+            count = min(int(index.n_candidates[anchor]), 100)
+            candidates = index.candidate(anchor.expand(count), torch.arange(count))
+            a = set(items[:n])
+            value = {}
+            for v, s in zip(items[:n], score):
+                value[v] = value.get(v, 0) + s
+            for other, m in zip(*(part.tolist() for part in dataset.item_sequences(candidates))):
+                b = set(other[:m])
+                both = a & b
+                len(both) / len(a | b) * sum(value[v] for v in both)
+
+    def ours():
+        GuidedRetrieval(index, dataset.item_sequences, table, dataset.item_num)
+
+    seconds = alternate({"loop": loop, "ours": ours}, max(1, args.repeats // 2))
+    header()
+    note = f"peer: a loop over {len(sample)} of {len(dataset)} instances with Python sets"
+    row("distributions of ertrl+", seconds["loop"], seconds["ours"], len(dataset) / len(sample), 1, note)
+
+
+_BUILD = """
+import json, resource, sys, time
+import recbole_ec4srec
+from recbole.config import Config
+from recbole.data import create_dataset
+import recbole.data.dataset as datasets
+model, dataset, data_path, settings = json.loads(sys.stdin.read())
+config = Config(model, dataset, config_dict=dict(data_path=data_path, **settings))
+data = create_dataset(config)
+before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+parts = data.build()
+seconds = time.perf_counter() - start
+print(json.dumps([seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, len(parts[0])]))
+"""
+
+
+def build_in_a_process(args, model):
+    """Seconds and additional peak memory (MiB) of building the data set, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _BUILD],
+        input=json.dumps([model, args.dataset, args.data_path, {"MAX_ITEM_LIST_LENGTH": 50}]),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def benchmark_dataset(args):
+    found = {"SASRec": [], "EC4SRec": []}
+    for _ in range(args.repeats):
+        for model in found:
+            found[model].append(build_in_a_process(args, model))
+    header()
+    memory = {model: statistics.median(m for _, m, _ in runs) for model, runs in found.items()}
+    note = (
+        f"memory it adds: {memory['SASRec']:.0f} MiB and {memory['EC4SRec']:.0f} MiB, "
+        f"ratio {memory['SASRec'] / max(memory['EC4SRec'], 1e-9):.1f}; peer: SequentialDataset.build()"
+    )
+    row("building the data set", *([s for s, _, _ in found[model]] for model in found), note=note)
+
+
+SECTIONS = {
+    "step": benchmark_step,
+    "evaluation": benchmark_evaluation,
+    "update": benchmark_update,
+    "augmentation": benchmark_augmentation,
+    "retrieval": benchmark_retrieval,
+    "dataset": benchmark_dataset,
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data_path", required=True)
+    parser.add_argument("--dataset", default="amazon-beauty")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=10, help="training steps a turn")
+    parser.add_argument("--captum_instances", type=int, default=128)
+    parser.add_argument("--only", help=f"some of {','.join(SECTIONS)}")
+    args = parser.parse_args()
+    sys.argv = sys.argv[:1]  # RecBole reads it
+    torch.set_num_threads(args.threads)
+    versions = f"torch {torch.__version__}, recbole {recbole.__version__}, captum {captum.__version__}"
+    ours = f"recbole_ec4srec {recbole_ec4srec.__version__}, Python {platform.python_version()}"
+    print(f"{args.dataset}, {args.threads} threads, {ours}, {versions}, numpy {np.__version__}")
+    for name in args.only.split(",") if args.only else SECTIONS:
+        SECTIONS[name](args)
+
+
+if __name__ == "__main__":
+    main()
