@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-# Bounds the memory where an outcome needs the scores of all items.
-_SCORES_AT_A_TIME = 1 << 24
+# Bounds the memory where an outcome needs the scores of all items; small enough to stay in a cache.
+_SCORES_AT_A_TIME = 1 << 21
 
 
 class Explainer(ABC):
