@@ -30,6 +30,32 @@ class SequenceBatch(Interaction):
         return SequenceBatch(super().to(device, selected_field).interaction, self.host_lengths)
 
 
+class _Table(Interaction):
+    """An ``Interaction`` whose rows are selected without turning the selection into a Python list first."""
+
+    def __getitem__(self, index):
+        if isinstance(index, (list, np.ndarray, torch.Tensor)):
+            rows = torch.as_tensor(index)
+            rows = rows if len(rows) else rows.long()
+            return _Table({field: values[rows] for field, values in self.interaction.items()})
+        return super().__getitem__(index)
+
+
+class _Groups:
+    """Rows with equal keys, in the order in which the keys first appear: what RecBole's splits iterate over."""
+
+    def __init__(self, keys):
+        _, first, key = np.unique(np.asarray(keys), return_index=True, return_inverse=True)
+        rank = np.empty(len(first), dtype=np.int64)
+        rank[np.argsort(first, kind="stable")] = np.arange(len(first))
+        self.rank = rank[key]
+        self.rows = np.argsort(self.rank, kind="stable")
+        self.sizes = np.bincount(self.rank, minlength=len(first))
+
+    def __iter__(self):
+        return iter(np.split(self.rows, np.cumsum(self.sizes)[:-1]))
+
+
 class EC4SRecDataset(SequentialDataset):
     """RecBole's ``SequentialDataset`` with the windows cut per batch instead of stored.
 
@@ -60,7 +86,21 @@ class EC4SRecDataset(SequentialDataset):
         instances[self.item_list_length_field] = torch.from_numpy(length)
         instances[self.WINDOW_START] = torch.from_numpy(target - length)
         self._history = history
-        self.inter_feat = Interaction(instances)
+        self.inter_feat = _Table(instances)
+
+    def _grouped_index(self, group_by_list):
+        return _Groups(group_by_list)
+
+    def _split_index_by_leave_one_out(self, grouped_index, leave_one_num):
+        """RecBole's leave-one-out, of all users at once: of n rows the last ``min(leave_one_num, n - 1)`` are held out,
+        the very last in the last part."""
+        sizes = np.repeat(grouped_index.sizes, grouped_index.sizes)
+        ends = np.repeat(np.cumsum(grouped_index.sizes), grouped_index.sizes)
+        from_last = ends - 1 - np.arange(len(sizes))
+        held_out = np.minimum(leave_one_num, sizes - 1)
+        train = grouped_index.rows[from_last >= held_out]
+        parts = [grouped_index.rows[(from_last == k) & (k < held_out)] for k in reversed(range(leave_one_num))]
+        return [train, *parts]
 
     def __getitem__(self, index, join=True):
         """Instances with their windows, as a :class:`SequenceBatch`; ``index`` is anything that selects rows."""

@@ -1,0 +1,153 @@
+"""How time and memory grow, on generated data: every measurement in a process of its own, with its peak memory.
+
+python benchmarks/scaling.py large    20 million interactions are built and train their first hundred batches
+python benchmarks/scaling.py ertrl    the distributions of ertrl+ at the size of MovieLens-1M
+python benchmarks/scaling.py table    instances x1 … x16, lengths 50 … 200, items 10 thousand … 1 million
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+
+def generate(folder: Path, users: int, items: int, interactions: int, seed: int = 1) -> None:
+    """Write ``folder/generated/generated.inter``: item popularity falls as 1 / rank, lengths are geometric above 5."""
+    rng = np.random.default_rng(seed)
+    extra = rng.geometric(1 / max(interactions / users - 4, 1), users)
+    lengths = 4 + np.maximum(1, (extra * (interactions - 4 * users) / extra.sum()).astype(int))
+    user = np.repeat(np.arange(users), lengths)
+    popularity = np.cumsum(1 / np.arange(1, items + 1))
+    item = np.searchsorted(popularity, rng.random(len(user)) * popularity[-1])
+    time = np.arange(len(user)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    (folder / "generated").mkdir(parents=True, exist_ok=True)
+    with open(folder / "generated" / "generated.inter", "w") as file:
+        file.write("user_id:token\titem_id:token\ttimestamp:float\n")
+        for start in range(0, len(user), 1 << 20):
+            part = slice(start, start + (1 << 20))
+            rows = zip(user[part].tolist(), item[part].tolist(), time[part].tolist())
+            file.writelines(f"{u}\t{i}\t{t}\n" for u, i, t in rows)
+
+
+def measure(queue, folder, steps, settings, threads):
+    """Build, train, update and retrieve in this process; put the seconds of each and the peak memory in ``queue``."""
+    import torch
+    from recbole.config import Config
+    from recbole.data import create_dataset, data_preparation
+    from recbole.trainer import Trainer
+    from recbole.utils import get_model, get_trainer, init_seed
+
+    import recbole_ec4srec  # noqa: F401
+
+    sys.argv = sys.argv[:1]
+    torch.set_num_threads(threads)
+    paths = {"data_path": str(folder), "checkpoint_dir": str(folder), "show_progress": False}
+    config = Config("EC4SRec", "generated", config_dict={**paths, **settings})
+    init_seed(1, True)
+    seconds, start = {}, perf_counter()
+
+    def lap(name):
+        nonlocal start
+        seconds[name] = perf_counter() - start
+        start = perf_counter()
+
+    dataset = create_dataset(config)
+    lap("read")
+    train_data, _, _ = data_preparation(config, dataset)
+    lap("build")
+    model = get_model("EC4SRec")(config, train_data._dataset)
+    trainer = get_trainer(config["MODEL_TYPE"], "EC4SRec")(config, model)
+    start = perf_counter()
+
+    class First:
+        def __iter__(self):
+            return (batch for batch, _ in zip(train_data, range(steps)))
+
+    Trainer._train_epoch(trainer, First(), 0)
+    lap("warm-up steps")
+    seconds["memory so far (GiB)"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    if config["num_updates"]:
+        trainer.update_importance(train_data)
+        lap("update")
+        train_data._prepare_retrieval()
+        lap("ertrl+")
+        Trainer._train_epoch(trainer, First(), 1)
+        lap("guided steps")
+    seconds["instances"] = len(train_data._dataset)
+    seconds["memory (GiB)"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    queue.put(seconds)
+
+
+def in_a_process(*args):
+    context = multiprocessing.get_context("spawn")
+    queue = context.SimpleQueue()
+    process = context.Process(target=measure, args=(queue, *args))
+    process.start()
+    result = queue.get()
+    process.join()
+    return result
+
+
+def report(title, result):
+    print(f"{title}: " + json.dumps({name: round(value, 3) for name, value in result.items()}), flush=True)
+
+
+def large(folder, threads):
+    generate(folder, 200_000, 100_000, 20_000_000)
+    report("20 million", in_a_process(folder, 100, {"num_updates": 0}, threads))
+
+
+def ertrl(folder, threads):
+    """The importance is random: what is measured is the retrieval, and its memory beside what the data needs."""
+    import torch
+    from recbole.config import Config
+    from recbole.data import create_dataset, data_preparation
+
+    import recbole_ec4srec  # noqa: F401
+    from recbole_ec4srec.data import ImportanceTable
+
+    generate(folder, 6_040, 3_416, 1_000_000)
+    sys.argv = sys.argv[:1]
+    torch.set_num_threads(threads)
+    config = Config("EC4SRec", "generated", config_dict={"data_path": str(folder), "checkpoint_dir": str(folder)})
+    train_data, _, _ = data_preparation(config, create_dataset(config))
+    table = ImportanceTable(train_data._dataset.item_seq_len, 50)
+    table.values = torch.rand(len(table.values))
+    train_data.set_importance(table)
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, perf_counter()
+    train_data._prepare_retrieval()
+    seconds = perf_counter() - start
+    added = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
+    pairs = len(train_data._retrieval._cumulative)
+    report("ertrl+", {"instances": len(table), "pairs": pairs, "seconds": seconds, "memory it adds (GiB)": added})
+
+
+def table(folder, threads):
+    base = {"num_updates": 5}
+    for factor in (1, 2, 4, 8, 16):
+        generate(folder, 2_500 * factor, 10_000, 22_500 * factor)
+        report(f"instances x{factor}", in_a_process(folder, 20, base, threads))
+    for length in (50, 100, 200):
+        generate(folder, 200, 10_000, 200 * 250)
+        report(f"length {length}", in_a_process(folder, 20, {**base, "MAX_ITEM_LIST_LENGTH": length}, threads))
+    for items in (10_000, 100_000, 1_000_000):
+        generate(folder, 2_500, items, 22_500)
+        filters = {"user_inter_num_interval": None, "item_inter_num_interval": None}
+        report(f"items {items}", in_a_process(folder, 20, {**base, **filters}, threads))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("large", "ertrl", "table"))
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        {"large": large, "ertrl": ertrl, "table": table}[args.what](Path(name), args.threads)
