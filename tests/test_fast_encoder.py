@@ -125,3 +125,25 @@ def test_every_dropout_of_a_backbone_is_the_fast_one():
         (FastDropout, 0.2),
         (FastDropout, 0.7),
     ]
+
+
+def test_training_gives_the_same_losses_with_and_without_grouping(experiment, monkeypatch):
+    curves = []
+    for grouped in (True, False):
+        if not grouped:
+            monkeypatch.setattr("recbole_ec4srec.model.backbone.FAST_ENCODERS", {})
+            monkeypatch.setattr("recbole_ec4srec.model.backbone.PADDING_FREE", ())
+        e = experiment(hidden_dropout_prob=0.0, attn_dropout_prob=0.0)
+        curve = []
+        while len(curve) < 100:
+            for batch in e.train_data:
+                e.trainer.optimizer.zero_grad()
+                loss = sum(e.model.calculate_loss(batch))
+                loss.backward()
+                e.trainer.optimizer.step()
+                curve.append(loss.item())
+            if len(curve) > 50 and e.train_data.importance is None:
+                e.trainer.update_importance(e.train_data)
+        curves.append(torch.tensor(curve[:100]))
+    assert torch.allclose(*curves, atol=1e-4)
+    assert curves[0][-1] < curves[0][0]

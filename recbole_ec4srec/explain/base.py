@@ -69,16 +69,18 @@ class Explainer(ABC):
 
         def explained(scores, rows):
             scores = scores.softmax(1) if self.output == "probability" else scores
-            return scores.amax(1) if item is None else scores.gather(1, item[rows].unsqueeze(1) - 1).squeeze(1)
+            return scores.amax(1) if item is None else scores.gather(1, rows.unsqueeze(1) - 1).squeeze(1)
 
-        return self._over_all_items(encoded, explained)
+        return self._over_all_items(encoded, explained, item)
 
-    def _over_all_items(self, encoded, reduce):
-        """``reduce(scores [b, n_items - 1], rows)`` for chunks of rows that bound the memory of the scores."""
+    def _over_all_items(self, encoded, reduce, item=None):
+        """``reduce(scores [b, n_items - 1], item [b])`` for chunks of rows that bound the memory of the scores."""
         backbone = self.model.backbone
         size = max(1, _SCORES_AT_A_TIME // backbone.n_items)
-        parts = [slice(start, start + size) for start in range(0, len(encoded), size)]
-        return torch.cat([reduce(backbone.score_all(encoded[rows])[:, 1:], rows) for rows in parts])
+        chunks = encoded.split(size)
+        items = [None] * len(chunks) if item is None else item.split(size)
+        real = backbone.n_items - 1  # without the padding
+        return torch.cat([reduce(backbone.score_all(h).narrow(1, 1, real), v) for h, v in zip(chunks, items)])
 
     @contextmanager
     def inference(self):

@@ -23,22 +23,21 @@ class Occlusion(Explainer):
             encoded = backbone.encode(item_seq, item_seq_len)
             item = self.chosen_item(encoded, next_item)
             whole = self.outcome(encoded, item)
-            scores = torch.zeros(item_seq.shape, device=item_seq.device, dtype=whole.dtype)
             # Every position of a chunk of sequences is occluded at once; positions of padding come out as 0 below.
             rows = max(1, self.batch_size // length)
-            for start in range(0, len(item_seq), rows):
-                part = slice(start, start + rows)
-                scores[part] = whole[part].unsqueeze(1) - self._occluded(
-                    item_seq[part], item_seq_len[part], None if item is None else item[part]
-                )
+            items = [None] * -(-len(item_seq) // rows) if item is None else item.split(rows)
+            without = [
+                self._occluded(seq, lengths, chosen)
+                for seq, lengths, chosen in zip(item_seq.split(rows), item_seq_len.split(rows), items)
+            ]
         inside = torch.arange(length, device=item_seq.device) < item_seq_len.unsqueeze(1)
-        return torch.where(inside, scores, 0.0)
+        return torch.where(inside, whole.unsqueeze(1) - torch.cat(without), 0.0)
 
     def _occluded(self, item_seq, item_seq_len, item):
         """The outcome without each position, ``[R, L]``."""
         backbone = self.model.backbone
         n, length = item_seq.shape
-        kept = ~torch.eye(length, dtype=torch.bool, device=item_seq.device)
+        kept = torch.eye(length, dtype=torch.bool, device=item_seq.device).logical_not()
         embedding = backbone.embed(item_seq).unsqueeze(1) * kept.unsqueeze(-1)  # (R, L occluded, L, d)
         encoded = backbone.encode(
             item_seq.repeat_interleave(length, 0),

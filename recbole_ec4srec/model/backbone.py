@@ -130,24 +130,23 @@ class Backbone(nn.Module):
             everything = [(0, len(item_seq), item_seq.shape[1])]
             return self.fast_encoder.encode(self.model, item_seq, item_seq_len, everything, item_embedding)
         order = item_seq_len.argsort(stable=True)
-        item_seq, item_seq_len = item_seq[order], item_seq_len[order]
+        item_seq, item_seq_len = item_seq.index_select(0, order), item_seq_len.index_select(0, order)
         if item_embedding is not None:
-            item_embedding = item_embedding[order]
+            item_embedding = item_embedding.index_select(0, order)
         groups = group_bounds(host_lengths)
         if self.fast_encoder is not None:
             encoded = self.fast_encoder.encode(self.model, item_seq, item_seq_len, groups, item_embedding)
         else:
+            counts = [end - start for start, end, _ in groups]
+            embeddings = [None] * len(groups) if item_embedding is None else item_embedding.split(counts)
+            parts = zip(item_seq.split(counts), item_seq_len.split(counts), embeddings, groups)
             encoded = torch.cat(
                 [
-                    self(
-                        item_seq[start:end, :width],
-                        item_seq_len[start:end],
-                        None if item_embedding is None else item_embedding[start:end, :width],
-                    )
-                    for start, end, width in groups
+                    self(seq.narrow(1, 0, width), lengths, emb if emb is None else emb.narrow(1, 0, width))
+                    for seq, lengths, emb, (_, _, width) in parts
                 ]
             )
-        return encoded[order.argsort()]
+        return encoded.index_select(0, order.argsort())
 
     def embed(self, items: Tensor) -> Tensor:
         """Embeddings of item ids, ``[…]`` to ``[…, d]``."""
@@ -155,7 +154,7 @@ class Backbone(nn.Module):
 
     def score_all(self, encoded: Tensor) -> Tensor:
         """Scores of all items, the padding included and ``[m]`` not, ``[B, d]`` to ``[B, n_items]``."""
-        return encoded @ self.model.item_embedding.weight[: self.n_items].T
+        return encoded @ self.model.item_embedding.weight.narrow(0, 0, self.n_items).T
 
     def score(self, encoded: Tensor, items: Tensor) -> Tensor:
         """The score of one item for each row: ``[B, d]`` and ``[B]`` to ``[B]``."""

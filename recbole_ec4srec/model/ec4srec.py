@@ -113,7 +113,7 @@ _VIEWS = ("cl_1", "cl_2", "sl", "cl_pos_1", "cl_pos_2", "cl_neg", "sl_pos")
 
 def _head(tensor, like):
     """The instances themselves, where several negative items have repeated them."""
-    return None if tensor is None else tensor[: len(like)]
+    return None if tensor is None else tensor.narrow(0, 0, len(like))
 
 
 class EC4SRecSSL(EC4SRec):

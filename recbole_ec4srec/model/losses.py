@@ -66,7 +66,7 @@ def negative_loss(
     """
     attracted = similarity(negative, negative, sim, temperature)  # (B, B)
     repelled = similarity(negative, positives, sim, temperature).logsumexp(1, keepdim=True)  # (B, 1)
-    others = ~torch.eye(len(negative), dtype=torch.bool, device=negative.device)
+    others = torch.eye(len(negative), dtype=torch.bool, device=negative.device).logical_not()
     pairs = valid.unsqueeze(0) & valid.unsqueeze(1) & others
     loss = torch.logaddexp(repelled, attracted) - attracted
     count = valid.sum()

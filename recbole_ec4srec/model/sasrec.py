@@ -3,6 +3,9 @@
 The same numbers as ``SASRec.forward`` in evaluation mode, up to rounding. All tokens of a batch stand in one matrix for
 everything that works token by token, and only attention goes group by group. Of the last layer only the last position
 of each sequence is read, so only that is computed.
+
+Tensors are cut with ``narrow``, ``split`` and ``index_select`` rather than brackets where a model runs: those also work
+on the fake GPU tensors of a torch without CUDA, which is how the absence of synchronisation is tested.
 """
 
 from __future__ import annotations
@@ -21,15 +24,14 @@ def encode(model, item_seq: Tensor, item_seq_len: Tensor, groups, item_embedding
         item_embedding: ``[N, L, d]``, taken in the place of the embeddings of ``item_seq``.
     """
     embedded, last, offset = [], [], 0
-    for start, end, width in groups:
-        if item_embedding is None:
-            item_emb = model.item_embedding(item_seq[start:end, :width])
-        else:
-            item_emb = item_embedding[start:end, :width]
-        embedded.append((item_emb + model.position_embedding.weight[:width]).flatten(0, 1))
-        first = torch.arange(end - start, device=item_seq.device) * width + offset
-        last.append(first + item_seq_len[start:end] - 1)
-        offset += (end - start) * width
+    counts = [end - start for start, end, _ in groups]
+    inputs = item_seq if item_embedding is None else item_embedding
+    for seq, lengths, (_, _, width) in zip(inputs.split(counts), item_seq_len.split(counts), groups):
+        cut = seq.narrow(1, 0, width)
+        item_emb = model.item_embedding(cut) if item_embedding is None else cut
+        embedded.append((item_emb + model.position_embedding.weight.narrow(0, 0, width)).flatten(0, 1))
+        last.append(torch.arange(len(seq), device=seq.device) * width + offset + lengths - 1)
+        offset += len(seq) * width
     hidden = model.dropout(model.LayerNorm(torch.cat(embedded)))  # (tokens, d)
     last = torch.cat(last)
     *layers, final = model.trm_encoder.layer
@@ -37,7 +39,7 @@ def encode(model, item_seq: Tensor, item_seq_len: Tensor, groups, item_embedding
         context = _attend(layer.multi_head_attention, hidden, groups)
         hidden = _finish(layer, context, hidden)
     context = _attend_from_last(final.multi_head_attention, hidden, last, item_seq_len, groups)
-    return _finish(final, context, hidden[last])
+    return _finish(final, context, hidden.index_select(0, last))
 
 
 class PrefixPass:
@@ -131,7 +133,7 @@ def _project(linears, hidden: Tensor) -> Tensor:
 
 def _weigh(attention, query: Tensor, key: Tensor, value: Tensor, visible: Tensor) -> Tensor:
     scores = (query @ key.transpose(-1, -2)) / attention.sqrt_attention_head_size
-    probabilities = attention.softmax(scores.masked_fill(~visible, -torch.inf))
+    probabilities = attention.softmax(scores.masked_fill(visible.logical_not(), -torch.inf))
     return attention.attn_dropout(probabilities) @ value
 
 
@@ -153,12 +155,13 @@ def _attend(attention, hidden: Tensor, groups) -> Tensor:
 def _attend_from_last(attention, hidden: Tensor, last: Tensor, item_seq_len: Tensor, groups) -> Tensor:
     """Self-attention of the last item of every sequence, ``[N, d]``."""
     projected = _project((attention.key, attention.value), hidden).split([(e - s) * w for s, e, w in groups])
-    queries = attention.query(hidden[last]).split([e - s for s, e, _ in groups])
+    counts = [end - start for start, end, _ in groups]
+    queries = attention.query(hidden.index_select(0, last)).split(counts)
     context = []
-    for (start, end, width), keys_and_values, part in zip(groups, projected, queries):
-        key, value = _heads(attention, keys_and_values, end - start, 2)
-        (query,) = _heads(attention, part, end - start, 1)
-        inside = torch.arange(width, device=hidden.device) < item_seq_len[start:end].view(-1, 1, 1, 1)
+    for keys_and_values, part, lengths, (_, _, width) in zip(projected, queries, item_seq_len.split(counts), groups):
+        key, value = _heads(attention, keys_and_values, len(part), 2)
+        (query,) = _heads(attention, part, len(part), 1)
+        inside = torch.arange(width, device=hidden.device) < lengths.view(-1, 1, 1, 1)
         context.append(_weigh(attention, query, key, value, inside).flatten(1))
     return torch.cat(context)
 
