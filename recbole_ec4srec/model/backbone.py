@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from recbole_ec4srec.config import ConfigError
 from recbole_ec4srec.model import sasrec
+from recbole_ec4srec.model.cross_entropy import linear_cross_entropy
 from recbole_ec4srec.model.dropout import use_fast_dropout
 from recbole_ec4srec.model.grouping import group_bounds
 
@@ -155,6 +156,10 @@ class Backbone(nn.Module):
     def score_all(self, encoded: Tensor) -> Tensor:
         """Scores of all items, the padding included and ``[m]`` not, ``[B, d]`` to ``[B, n_items]``."""
         return encoded @ self.model.item_embedding.weight.narrow(0, 0, self.n_items).T
+
+    def cross_entropy(self, encoded: Tensor, items: Tensor) -> Tensor:
+        """The mean cross-entropy (Eq. 2) of :meth:`score_all` and the true next items ``[B]``, a scalar."""
+        return linear_cross_entropy(encoded, self.model.item_embedding.weight.narrow(0, 0, self.n_items), items)
 
     def score(self, encoded: Tensor, items: Tensor) -> Tensor:
         """The score of one item for each row: ``[B, d]`` and ``[B]`` to ``[B]``."""

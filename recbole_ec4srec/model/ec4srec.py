@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.model.loss import BPRLoss
 from torch import Tensor
@@ -95,7 +94,7 @@ class EC4SRec(SequentialRecommender):
         """L_rec: Eq. 2 over all items, or RecBole's BPR loss."""
         positive = interaction[self.POS_ITEM_ID]
         if self.loss_type == "CE":
-            return F.cross_entropy(self.backbone.score_all(encoded), positive)
+            return self.backbone.cross_entropy(encoded, positive)
         negative = interaction[self.NEG_ITEM_ID]
         return self.bpr_loss(self.backbone.score(encoded, positive), self.backbone.score(encoded, negative))
 

@@ -1,0 +1,58 @@
+"""The softmax over all items (Eq. 2) without keeping the scores of all items."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+# Scores at a time: on a CPU few enough to stay in a cache, elsewhere enough to fill the machine.
+_SCORES_ON_CPU = 1 << 20
+_SCORES_ELSEWHERE = 1 << 26
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """The gradient is computed beside the loss, while a chunk's scores are at hand."""
+
+    @staticmethod
+    def forward(ctx, hidden, weight, target):
+        with_gradient = any(ctx.needs_input_grad)
+        n, device = len(hidden), hidden.device
+        size = max(1, (_SCORES_ON_CPU if device.type == "cpu" else _SCORES_ELSEWHERE) // len(weight))
+        loss = torch.zeros((), device=device)
+        grad_hidden, grad_weight = [], torch.zeros(weight.shape, device=device) if with_gradient else None
+        for h, positive in zip(hidden.split(size), target.split(size)):
+            scores = h @ weight.t()
+            kind, scores = scores.dtype, scores.float()
+            positive = positive.unsqueeze(1)
+            normaliser = scores.logsumexp(1, keepdim=True)
+            loss += (normaliser - scores.gather(1, positive)).sum()
+            if with_gradient:
+                error = scores.sub_(normaliser).exp_()
+                error.scatter_add_(1, positive, torch.full_like(normaliser, -1.0)).div_(n)
+                error = error.to(kind)
+                grad_hidden.append(error @ weight.to(kind))
+                if kind == torch.float32:
+                    grad_weight.addmm_(error.t(), h)
+                else:
+                    grad_weight += error.t() @ h.to(kind)
+        if with_gradient:
+            ctx.save_for_backward(torch.cat(grad_hidden).to(hidden.dtype), grad_weight.to(weight.dtype))
+        return loss / n
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_output):
+        grad_hidden, grad_weight = ctx.saved_tensors
+        return grad_hidden * grad_output, grad_weight * grad_output, None
+
+
+def linear_cross_entropy(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
+    """``F.cross_entropy(hidden @ weight.T, target)`` in chunks: memory does not grow with rows times items.
+
+    Args:
+        hidden: ``[B, d]``.
+        weight: ``[n_items, d]``.
+        target: ``[B]``.
+    """
+    return _LinearCrossEntropy.apply(hidden, weight, target)

@@ -1,0 +1,74 @@
+"""The chunked softmax over all items is PyTorch's cross-entropy, in value and gradient."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from recbole_ec4srec.model import cross_entropy
+from recbole_ec4srec.model.cross_entropy import linear_cross_entropy
+
+
+def inputs(n, items, d, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(n)
+    hidden = torch.randn(n, d, generator=generator).to(dtype).requires_grad_()
+    weight = torch.randn(items, d, generator=generator).to(dtype).requires_grad_()
+    return hidden, weight, torch.randint(items, (n,), generator=generator)
+
+
+def value_and_gradients(loss, hidden, weight):
+    return loss, *torch.autograd.grad(loss, (hidden, weight))
+
+
+@pytest.mark.parametrize("scores_at_a_time", [1, 100, 1 << 20])
+@pytest.mark.parametrize(("n", "items", "d"), [(1, 2, 3), (7, 11, 5), (64, 300, 16)])
+def test_value_and_gradient_in_single_precision(n, items, d, scores_at_a_time, monkeypatch):
+    monkeypatch.setattr(cross_entropy, "_SCORES_ON_CPU", scores_at_a_time)
+    hidden, weight, target = inputs(n, items, d)
+    ours = value_and_gradients(linear_cross_entropy(hidden, weight, target), hidden, weight)
+    plain = value_and_gradients(F.cross_entropy(hidden @ weight.T, target), hidden, weight)
+    for a, b in zip(ours, plain):
+        assert torch.allclose(a, b, atol=1e-5, rtol=1e-5)
+
+
+def test_value_and_gradient_in_bfloat16():
+    hidden, weight, target = inputs(64, 300, 16, torch.bfloat16)
+    ours = value_and_gradients(linear_cross_entropy(hidden, weight, target), hidden, weight)
+    exact = value_and_gradients(F.cross_entropy((hidden @ weight.T).float(), target), hidden, weight)
+    assert torch.allclose(ours[0], exact[0], atol=1e-5, rtol=1e-5)
+    assert [gradient.dtype for gradient in ours[1:]] == [torch.bfloat16] * 2
+    for a, b in zip(ours[1:], exact[1:]):  # gradients that bfloat16 can tell apart to 3 digits
+        assert torch.allclose(a.float(), b.float(), atol=2e-3, rtol=2e-2)
+
+
+def test_mixed_precision_gives_gradients_of_the_parameters_type():
+    hidden, weight, target = inputs(32, 50, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = linear_cross_entropy(hidden, weight, target)
+    _, *gradients = value_and_gradients(loss, hidden, weight)
+    _, *plain = value_and_gradients(F.cross_entropy(hidden @ weight.T, target), hidden, weight)
+    for a, b in zip(gradients, plain):
+        assert a.dtype == torch.float32
+        assert torch.allclose(a, b, atol=2e-2)
+
+
+def test_the_gradient_follows_what_comes_after_the_loss():
+    hidden, weight, target = inputs(7, 11, 5)
+    single = torch.autograd.grad(linear_cross_entropy(hidden, weight, target), weight)[0]
+    loss = linear_cross_entropy(hidden, weight, target)
+    for _ in range(2):  # and a graph that is kept gives it again
+        tripled = torch.autograd.grad(3 * loss, weight, retain_graph=True)[0]
+        assert torch.allclose(tripled, 3 * single)
+
+
+def test_only_a_chunk_of_scores_is_held(monkeypatch):
+    monkeypatch.setattr(cross_entropy, "_SCORES_ON_CPU", 4 * 300)
+    hidden, weight, target = inputs(64, 300, 16)
+    widest = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: widest.append(tensor.numel()) or tensor, lambda t: t):
+        linear_cross_entropy(hidden, weight, target)
+    assert max(widest) <= weight.numel() < 64 * 300
+
+
+def test_large_scores_do_not_overflow():
+    hidden, weight, target = inputs(5, 9, 4)
+    assert linear_cross_entropy(hidden * 1e4, weight, target).isfinite()
