@@ -25,11 +25,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
             scores = h @ weight.t()
             kind, scores = scores.dtype, scores.float()
             positive = positive.unsqueeze(1)
-            normaliser = scores.logsumexp(1, keepdim=True)
-            loss += (normaliser - scores.gather(1, positive)).sum()
+            positive_score = scores.gather(1, positive)
+            highest = scores.amax(1, keepdim=True)
+            exponential = scores.sub_(highest).exp_()
+            total = exponential.sum(1, keepdim=True)
+            loss += (total.log() + highest - positive_score).sum()
             if with_gradient:
-                error = scores.sub_(normaliser).exp_()
-                error.scatter_add_(1, positive, torch.full_like(normaliser, -1.0)).div_(n)
+                error = exponential.div_(total * n)
+                error.scatter_add_(1, positive, torch.full_like(total, -1 / n))
                 error = error.to(kind)
                 grad_hidden.append(error @ weight.to(kind))
                 if kind == torch.float32:
