@@ -271,18 +271,21 @@ def benchmark_retrieval(args):
 
 
 _BUILD = """
-import json, resource, sys, time
+import json, re, sys, time
 import recbole_ec4srec
 from recbole.config import Config
 from recbole.data import create_dataset
-import recbole.data.dataset as datasets
+
+def mebibytes(entry):
+    return int(re.search(entry + r":\\s+(\\d+) kB", open("/proc/self/status").read())[1]) / 1024
+
 model, dataset, data_path, settings = json.loads(sys.stdin.read())
-config = Config(model, dataset, config_dict=dict(data_path=data_path, **settings))
-data = create_dataset(config)
-before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+data = create_dataset(Config(model, dataset, config_dict=dict(data_path=data_path, **settings)))
+open("/proc/self/clear_refs", "w").write("5")  # the peak starts anew
+before, start = mebibytes("VmRSS"), time.perf_counter()
 parts = data.build()
 seconds = time.perf_counter() - start
-print(json.dumps([seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, len(parts[0])]))
+print(json.dumps([seconds, mebibytes("VmHWM") - before, len(parts[0])]))
 """
 
 

@@ -115,8 +115,8 @@ class PrefixPass:
 def _continue(layer, hidden: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """A layer's output for the last positions, ``hidden [N, q, d]``, that see the keys up to themselves."""
     (n, q, _), width = hidden.shape, key.shape[2]
-    visible = torch.ones(q, width, dtype=torch.bool, device=hidden.device).tril(width - q)
-    context = _weigh(layer.multi_head_attention, query, key, value, visible).transpose(1, 2).reshape(n * q, -1)
+    bias = _causal(q, width, hidden)
+    context = _weigh(layer.multi_head_attention, query, key, value, bias).transpose(1, 2).reshape(n * q, -1)
     return _finish(layer, context, hidden.flatten(0, 1)).view(n, q, -1)
 
 
@@ -131,10 +131,21 @@ def _project(linears, hidden: Tensor) -> Tensor:
     return F.linear(hidden, torch.cat([f.weight for f in linears]), torch.cat([f.bias for f in linears]))
 
 
-def _weigh(attention, query: Tensor, key: Tensor, value: Tensor, visible: Tensor) -> Tensor:
-    scores = (query @ key.transpose(-1, -2)) / attention.sqrt_attention_head_size
-    probabilities = attention.softmax(scores.masked_fill(visible.logical_not(), -torch.inf))
-    return attention.attn_dropout(probabilities) @ value
+def _causal(queries: int, keys: int, like: Tensor) -> Tensor:
+    """What is added to the scores of the last positions so that they see the keys up to themselves, ``[q, k]``."""
+    return torch.full((queries, keys), -torch.inf, dtype=like.dtype, device=like.device).triu(keys - queries + 1)
+
+
+def _weigh(attention, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    """Attention with ``bias`` added to the scores, ``[n, heads, q, d / heads]``."""
+    dropout = attention.attn_dropout
+    if not (dropout.training and dropout.p > 0):
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+    n, heads = query.shape[:2]
+    bias = bias.expand(n, heads, -1, -1).flatten(0, 1) if bias.dim() == 4 else bias
+    keys = key.flatten(0, 1).transpose(1, 2)
+    scores = torch.baddbmm(bias, query.flatten(0, 1), keys, alpha=1 / attention.sqrt_attention_head_size)
+    return torch.bmm(dropout(attention.softmax(scores)), value.flatten(0, 1)).view(n, heads, -1, value.shape[-1])
 
 
 def _attend(attention, hidden: Tensor, groups) -> Tensor:
@@ -147,8 +158,8 @@ def _attend(attention, hidden: Tensor, groups) -> Tensor:
     # One split, not a slice a group: the gradient of a slice is as large as what it was cut from.
     for (start, end, width), part in zip(groups, projected.split([(e - s) * w for s, e, w in groups])):
         query, key, value = _heads(attention, part, end - start, 3)
-        causal = torch.ones(width, width, dtype=torch.bool, device=hidden.device).tril()
-        context.append(_weigh(attention, query, key, value, causal).transpose(1, 2).flatten(0, 1).flatten(1))
+        weighed = _weigh(attention, query, key, value, _causal(width, width, hidden))
+        context.append(weighed.transpose(1, 2).flatten(0, 1).flatten(1))
     return torch.cat(context)
 
 
@@ -161,8 +172,9 @@ def _attend_from_last(attention, hidden: Tensor, last: Tensor, item_seq_len: Ten
     for keys_and_values, part, lengths, (_, _, width) in zip(projected, queries, item_seq_len.split(counts), groups):
         key, value = _heads(attention, keys_and_values, len(part), 2)
         (query,) = _heads(attention, part, len(part), 1)
-        inside = torch.arange(width, device=hidden.device) < lengths.view(-1, 1, 1, 1)
-        context.append(_weigh(attention, query, key, value, inside).flatten(1))
+        padding = torch.arange(width, device=hidden.device) >= lengths.view(-1, 1, 1, 1)
+        bias = torch.zeros(padding.shape, dtype=hidden.dtype, device=hidden.device).masked_fill(padding, -torch.inf)
+        context.append(_weigh(attention, query, key, value, bias).flatten(1))
     return torch.cat(context)
 
 
