@@ -13,6 +13,7 @@ import multiprocessing
 import resource
 import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from time import perf_counter
 
@@ -37,8 +38,8 @@ def generate(folder: Path, users: int, items: int, interactions: int, seed: int 
             file.writelines(f"{u}\t{i}\t{t}\n" for u, i, t in rows)
 
 
-def measure(queue, folder, steps, settings, threads):
-    """Build, train, update and retrieve in this process; put the seconds of each and the peak memory in ``queue``."""
+def measure(folder, steps, settings, threads):
+    """Build, train, update and retrieve in this process: the seconds of each, and the peak memory."""
     import torch
     from recbole.config import Config
     from recbole.data import create_dataset, data_preparation
@@ -83,17 +84,12 @@ def measure(queue, folder, steps, settings, threads):
         lap("guided steps")
     seconds["instances"] = len(train_data._dataset)
     seconds["memory (GiB)"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    queue.put(seconds)
+    return seconds
 
 
 def in_a_process(*args):
-    context = multiprocessing.get_context("spawn")
-    queue = context.SimpleQueue()
-    process = context.Process(target=measure, args=(queue, *args))
-    process.start()
-    result = queue.get()
-    process.join()
-    return result
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(measure, *args).result()
 
 
 def report(title, result):

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from recbole_ec4srec.data.importance import ImportanceTable, normalise
 
-# Pairs of sequences compared at a time: bounds the memory of building the distributions, not their result.
-_PAIRS_PER_CHUNK = 1 << 17
-_TABLE_CELLS = 1 << 23
+# Pairs of sequences compared, and cells of the table of scores, at a time: small enough that the allocator reuses the
+# memory. The result does not depend on them.
+_PAIRS_PER_CHUNK = 1 << 13
+_TABLE_CELLS = 1 << 20
 
 
 class SameTargetIndex:
