@@ -78,8 +78,6 @@ def measure(folder, steps, settings, threads):
     if config["num_updates"]:
         trainer.update_importance(train_data)
         lap("update")
-        train_data._prepare_retrieval()
-        lap("ertrl+")
         Trainer._train_epoch(trainer, First(), 1)
         lap("guided steps")
     seconds["instances"] = len(train_data._dataset)
@@ -117,9 +115,8 @@ def ertrl(folder, threads):
     train_data, _, _ = data_preparation(config, create_dataset(config))
     table = ImportanceTable(train_data._dataset.item_seq_len, 50)
     table.values = torch.rand(len(table.values))
-    train_data.set_importance(table)
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, perf_counter()
-    train_data._prepare_retrieval()
+    train_data.set_importance(table)
     seconds = perf_counter() - start
     added = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
     pairs = len(train_data._retrieval._cumulative)

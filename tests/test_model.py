@@ -324,3 +324,14 @@ def test_a_fake_gpu_notices_a_value_that_is_read_back(experiment, gpu):
             lengths.max().item()
         with pytest.raises(DynamicOutputShapeException):
             lengths.masked_select(lengths > 1)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_mixed_precision_trains(dropout, experiment):
+    mixed = experiment(enable_amp=True, hidden_dropout_prob=dropout, attn_dropout_prob=dropout)
+    full = experiment(hidden_dropout_prob=dropout, attn_dropout_prob=dropout)
+    for small in (mixed, full):
+        small.fit()
+    if dropout == 0:
+        assert mixed.trainer.train_loss_dict[0] == pytest.approx(full.trainer.train_loss_dict[0], rel=0.02)
+    assert mixed.trainer.train_loss_dict[3] < mixed.trainer.train_loss_dict[0]

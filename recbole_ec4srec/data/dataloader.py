@@ -67,10 +67,11 @@ class EC4SRecTrainDataLoader(TrainDataLoader):
     def set_importance(self, importance: ImportanceTable | None) -> None:
         """Leave the warm-up: from the next epoch on, views are guided by ``importance``.
 
-        None is for a configuration whose guided losses all have weight 0.
+        Builds the distributions of ertrl+. None is for a configuration whose guided losses all have weight 0.
         """
         self.guided, self.importance = True, importance
         self._retrieval = None
+        self._prepare_retrieval()
 
     def __iter__(self):
         self.epoch += 1

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from recbole_ec4srec.data import ImportanceTable
+
 # Bounds the memory where an outcome needs the scores of all items; small enough to stay in a cache.
 _SCORES_AT_A_TIME = 1 << 21
 
@@ -39,10 +41,8 @@ class Explainer(ABC):
             next_item: ``[B]``, the true next items; needed for ``target: next`` only.
         """
 
-    def table(self, dataset, device, show_progress: bool = False):
-        """The :class:`~recbole_ec4srec.data.ImportanceTable` of all instances of ``dataset``."""
-        from recbole_ec4srec.data.importance import ImportanceTable
-
+    def table(self, dataset, device, show_progress: bool = False) -> ImportanceTable:
+        """The importance of all instances of ``dataset``."""
         lengths = dataset.item_seq_len
         table = ImportanceTable(lengths, dataset.max_item_list_len)
         batches = lengths.argsort(stable=True).split(max(1, self.batch_size // 8))

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from recbole_ec4srec.data import ImportanceTable
 from recbole_ec4srec.explain.base import Explainer
 
 
@@ -56,8 +57,6 @@ class Occlusion(Explainer):
         """
         if self.model.backbone.fast_encoder is None or not dataset.shares_windows:
             return super().table(dataset, device, show_progress)
-        from recbole_ec4srec.data.importance import ImportanceTable
-
         lengths = dataset.item_seq_len
         next_item = dataset.inter_feat[dataset.iid_field]
         table = ImportanceTable(lengths, dataset.max_item_list_len)

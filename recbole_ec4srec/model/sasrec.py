@@ -138,7 +138,7 @@ def _causal(queries: int, keys: int, like: Tensor) -> Tensor:
 
 def _weigh(attention, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
     """Attention with ``bias`` added to the scores, ``[n, heads, q, d / heads]``."""
-    dropout = attention.attn_dropout
+    dropout, bias = attention.attn_dropout, bias.to(query.dtype)
     if not (dropout.training and dropout.p > 0):
         return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
     n, heads = query.shape[:2]
