@@ -20,6 +20,7 @@ import captum
 import numpy as np
 import recbole
 import torch
+import torch.nn.functional as F
 from captum.attr import Occlusion as CaptumOcclusion
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
@@ -30,6 +31,7 @@ import recbole_ec4srec
 from recbole_ec4srec.data import augmentation
 from recbole_ec4srec.data.importance import normalise
 from recbole_ec4srec.data.retrieval import GuidedRetrieval, SameTargetIndex
+from recbole_ec4srec.model.cross_entropy import linear_cross_entropy
 
 PAPER = {"train_batch_size": 256, "MAX_ITEM_LIST_LENGTH": 50, "metrics": ["Hit", "NDCG"], "topk": [5, 10]}
 NO_CONTRAST = {"lambda": 0, "lambda_cl_pos": 0, "lambda_cl_neg": 0, "lambda_sl_pos": 0}
@@ -270,6 +272,26 @@ def benchmark_retrieval(args):
     row("distributions of ertrl+", seconds["loop"], seconds["ours"], len(dataset) / len(sample), 1, note)
 
 
+def benchmark_softmax(args):
+    """The softmax over Beauty's items for a batch, forward and backward, on random numbers."""
+    hidden, weight = torch.randn(256, 64, requires_grad=True), torch.randn(12_101, 64, requires_grad=True)
+    target = torch.randint(12_101, (256,))
+    forms = {
+        "ours": lambda: linear_cross_entropy(hidden, weight, target),
+        "F.cross_entropy": lambda: F.cross_entropy(hidden @ weight.T, target),
+    }
+    if hasattr(F, "linear_cross_entropy"):
+        options = torch.nn.LinearCrossEntropyOptions()
+        forms["F.linear_cross_entropy, chunked"] = lambda: F.linear_cross_entropy(
+            hidden, weight, target, options=options
+        )
+    sides = {name: lambda form=form: [form().backward() for _ in range(args.steps)] for name, form in forms.items()}
+    seconds = alternate(sides, args.repeats)
+    header()
+    for name in list(forms)[1:]:
+        row(f"softmax over all items, {args.steps} times", seconds[name], seconds["ours"], note=f"peer: {name}")
+
+
 _BUILD = """
 import json, re, sys, time
 import recbole_ec4srec
@@ -322,6 +344,7 @@ SECTIONS = {
     "augmentation": benchmark_augmentation,
     "retrieval": benchmark_retrieval,
     "dataset": benchmark_dataset,
+    "softmax": benchmark_softmax,
 }
 
 
