@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from recbole.data.dataset import SequentialDataset
 from recbole.data.interaction import Interaction
-from recbole.utils import FeatureSource, FeatureType
 
 
 class SequenceBatch(Interaction):
@@ -168,7 +167,3 @@ class EC4SRecDataset(SequentialDataset):
             if field in self.inter_feat
         }
         return self._create_sparse_matrix(Interaction(both), self.uid_field, self.iid_field, form, value_field)
-
-    def _benchmark_presets(self):
-        super()._benchmark_presets()
-        self.set_field_property(self.item_list_length_field, FeatureType.TOKEN, FeatureSource.INTERACTION, 1)

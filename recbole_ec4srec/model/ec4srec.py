@@ -8,7 +8,6 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.model.loss import BPRLoss
 from torch import Tensor
 
-from recbole_ec4srec.config import ConfigError
 from recbole_ec4srec.model.backbone import Backbone
 from recbole_ec4srec.model.losses import negative_loss, pair_loss, supervised_loss
 
@@ -35,8 +34,6 @@ class EC4SRec(SequentialRecommender):
         super().__init__(config, dataset)
         self.backbone = Backbone(config, dataset)
         self.loss_type = config["loss_type"]
-        if self.loss_type not in ("CE", "BPR"):
-            raise ConfigError(f"loss_type: got {self.loss_type!r}, allowed is CE or BPR")
         self.bpr_loss = BPRLoss()
         self.sim, self.tau, self.tau_cl = config["sim"], config["tau"], config["tau_cl"]
         self.second_pass, self.mask_same_target = config["second_pass"], config["mask_same_target"]
