@@ -12,7 +12,7 @@ from tqdm import tqdm
 from recbole_ec4srec.data import ImportanceTable
 
 # Bounds the memory where an outcome needs the scores of all items; small enough to stay in a cache.
-_SCORES_AT_A_TIME = 1 << 21
+_SCORES_AT_A_TIME = 1 << 19
 
 
 class Explainer(ABC):

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from recbole_ec4srec.data import ImportanceTable
 from recbole_ec4srec.explain.base import Explainer
+from recbole_ec4srec.parallel import for_each
 
 
 class Occlusion(Explainer):
@@ -61,13 +62,19 @@ class Occlusion(Explainer):
         next_item = dataset.inter_feat[dataset.iid_field]
         table = ImportanceTable(lengths, dataset.max_item_list_len)
         chunks = list(self._chunks(lengths, dataset.window_start))
+
+        def explain(chunk):
+            longest, rows, prefix = chunk
+            item_seq = dataset.item_sequences(longest)[0][:, : int(lengths[longest[0]])]
+            inside = rows >= 0
+            chosen = torch.where(inside, next_item[rows], 0)
+            scores = self._prefix_attributions(item_seq.to(device), chosen.to(device), prefix)
+            table.set_rows(rows[inside], scores.cpu()[inside] if prefix else scores.cpu()[:, 0])
+
         with self.inference():
-            for longest, rows, prefix in tqdm(chunks, ncols=100, desc="Explain    ") if show_progress else chunks:
-                item_seq = dataset.item_sequences(longest)[0][:, : int(lengths[longest[0]])]
-                inside = rows >= 0
-                chosen = torch.where(inside, next_item[rows], 0)
-                scores = self._prefix_attributions(item_seq.to(device), chosen.to(device), prefix)
-                table.set_rows(rows[inside], scores.cpu()[inside] if prefix else scores.cpu()[:, 0])
+            done = for_each(explain, chunks, device)
+            for _ in tqdm(done, total=len(chunks), ncols=100, desc="Explain    ", disable=not show_progress):
+                pass
         return table
 
     def _chunks(self, lengths, window_start):
@@ -103,15 +110,15 @@ class Occlusion(Explainer):
         ``prefix`` false ``[n, 1, w]``, to the whole alone. ``next_item`` is ``[n, w]`` or ``[n, 1]``."""
         backbone = self.model.backbone
         n, width = item_seq.shape
-        prefixes = backbone.fast_encoder.PrefixPass(backbone.model, item_seq)
-        encoded = prefixes.states if prefix else prefixes.states[:, -1:]
+        prefixes = backbone.fast_encoder.PrefixPass(backbone.model, item_seq, last_only=not prefix)
+        encoded = prefixes.states
         item = self.chosen_item(encoded.flatten(0, 1), next_item.flatten())
         item = None if item is None else item.view(n, -1)
         whole = self.outcome(encoded.flatten(0, 1), None if item is None else item.flatten()).view(n, -1)
         scores = torch.zeros(n, whole.shape[1], width, device=item_seq.device)
         for position in reversed(range(width)):
             changed = slice(position, None) if prefix else slice(None)
-            states = prefixes.without(position, last_only=not prefix)
+            states = prefixes.without(position)
             without = self.outcome(states.flatten(0, 1), None if item is None else item[:, changed].flatten())
             scores[:, changed, position] = whole[:, changed] - without.view(n, -1)
         return scores

@@ -51,11 +51,14 @@ class PrefixPass:
     Args:
         model: RecBole's ``SASRec``, in evaluation mode.
         item_seq: ``[n, w]``, without padding.
+        last_only: ask for the whole sequence's representation alone, ``[n, 1, d]`` instead of ``[n, w, d]``.
     """
 
-    def __init__(self, model, item_seq: Tensor):
+    def __init__(self, model, item_seq: Tensor, last_only: bool = False):
         self.n, self.width = item_seq.shape
-        self._model, self._layers = model, model.trm_encoder.layer
+        self._model, self._last_only = model, last_only
+        self._layers = list(model.trm_encoder.layer)
+        self._pooled = self._layers.pop() if last_only and len(self._layers) > 1 else None
         positions = model.position_embedding.weight[: self.width]
         self._input = hidden = model.LayerNorm(model.item_embedding(item_seq) + positions)
         self._cache = []  # of every layer: queries, keys and values, [n, heads, w, d / heads] each
@@ -64,60 +67,58 @@ class PrefixPass:
             projected = _project((attention.query, attention.key, attention.value), hidden.flatten(0, 1))
             self._cache.append([part.contiguous() for part in _heads(attention, projected, self.n, 3)])
             hidden = _continue(layer, hidden, *self._cache[-1])
-        self.states = hidden
+        self._hidden = hidden
+        self.states = self._result(hidden, 0) if last_only else hidden
 
-    def without(self, position: int, last_only: bool = False) -> Tensor:
+    def without(self, position: int) -> Tensor:
         """Representations of the prefixes that contain ``position``, with the embedding there set to zero.
 
         Only what the occlusion can change is computed: ``position`` and what follows it. The keys and values that
         change are written over those of the pass, so positions have to be asked for from the last to the first.
 
-        Args:
-            last_only: the whole sequence's representation alone.
-
         Returns:
             ``[n, w - position, d]``, that of the first ``position + 1 + j`` items at j; with ``last_only``
             ``[n, 1, d]``.
         """
-        final = self._layers[-1]
-        hidden = self._first_layer(position, self.width - 1 if last_only and len(self._layers) == 1 else position)
+        hidden = self._first_layer(position)
         for layer, (_, key, value) in zip(self._layers[1:], self._cache[1:]):
             attention = layer.multi_head_attention
             projected = _project((attention.key, attention.value), hidden.flatten(0, 1))
             key[:, :, position:], value[:, :, position:] = _heads(attention, projected, self.n, 2)
-            hidden = hidden[:, -1:] if last_only and layer is final else hidden
             (query,) = _heads(attention, attention.query(hidden.flatten(0, 1)), self.n, 1)
             hidden = _continue(layer, hidden, query, key, value)
-        return hidden
+        return self._result(hidden, position) if self._last_only else hidden
 
-    def _first_layer(self, position, start):
-        """The first layer's output from ``start`` on. Its input changes at ``position`` alone, to what a zero embedding
+    def _first_layer(self, position):
+        """The first layer's output from ``position`` on. Its input changes there alone, to what a zero embedding
         leaves, which is the same for all sequences."""
-        layer, cache = self._layers[0], self._cache[0]
-        attention = layer.multi_head_attention
+        layer, attention = self._layers[0], self._layers[0].multi_head_attention
         token = self._model.LayerNorm(self._model.position_embedding.weight[position])
-        hidden = self._input[:, start:]
-        if start == position:
-            hidden = torch.cat([token.expand(self.n, 1, -1), hidden[:, 1:]], 1)
-        changed = _heads(
-            attention, _project((attention.query, attention.key, attention.value), token.unsqueeze(0)), 1, 3
-        )
-        before = [part[:, :, position].clone() for part in cache]
-        for part, token_part in zip(cache, changed):
-            part[:, :, position] = token_part[:, :, 0]
-        query, key, value = cache
-        output = _continue(layer, hidden, query[:, :, start:], key, value)
-        for part, unchanged in zip(cache, before):
-            part[:, :, position] = unchanged
+        changed = _project((attention.query, attention.key, attention.value), token.unsqueeze(0))
+        places = [self._input[:, position], *(part[:, :, position] for part in self._cache[0])]
+        before = [place.clone() for place in places]
+        for place, now in zip(places, [token, *(part[:, :, 0] for part in _heads(attention, changed, 1, 3))]):
+            place.copy_(now)
+        start = self.width - 1 if self._last_only and self._pooled is None else position
+        query, key, value = self._cache[0]
+        output = _continue(layer, self._input[:, start:], query[:, :, start:], key, value)
+        for place, unchanged in zip(places, before):
+            place.copy_(unchanged)
         return output
+
+    def _result(self, hidden, position):
+        """The whole sequence's representation, from ``hidden``, the last cached layer's output from ``position`` on."""
+        if self._pooled is None:
+            return hidden[:, -1:]
+        attention, last = self._pooled.multi_head_attention, hidden[:, -1]
+        pooled = _pool(attention, _absorb(attention, last), [self._hidden[:, :position], hidden])
+        return _finish(self._pooled, _values(attention, *pooled), last).unsqueeze(1)
 
 
 def _continue(layer, hidden: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """A layer's output for the last positions, ``hidden [N, q, d]``, that see the keys up to themselves."""
-    (n, q, _), width = hidden.shape, key.shape[2]
-    bias = _causal(q, width, hidden)
-    context = _weigh(layer.multi_head_attention, query, key, value, bias).transpose(1, 2).reshape(n * q, -1)
-    return _finish(layer, context, hidden.flatten(0, 1)).view(n, q, -1)
+    bias = _causal(hidden.shape[1], key.shape[2], hidden)
+    return _finish(layer, _weigh(layer.multi_head_attention, query, key, value, bias).transpose(1, 2).flatten(2), hidden)
 
 
 def _heads(attention, projected: Tensor, n: int, parts: int):
@@ -165,17 +166,47 @@ def _attend(attention, hidden: Tensor, groups) -> Tensor:
 
 def _attend_from_last(attention, hidden: Tensor, last: Tensor, item_seq_len: Tensor, groups) -> Tensor:
     """Self-attention of the last item of every sequence, ``[N, d]``."""
-    projected = _project((attention.key, attention.value), hidden).split([(e - s) * w for s, e, w in groups])
     counts = [end - start for start, end, _ in groups]
-    queries = attention.query(hidden.index_select(0, last)).split(counts)
-    context = []
-    for keys_and_values, part, lengths, (_, _, width) in zip(projected, queries, item_seq_len.split(counts), groups):
-        key, value = _heads(attention, keys_and_values, len(part), 2)
-        (query,) = _heads(attention, part, len(part), 1)
-        padding = torch.arange(width, device=hidden.device) >= lengths.view(-1, 1, 1, 1)
-        bias = torch.zeros(padding.shape, dtype=hidden.dtype, device=hidden.device).masked_fill(padding, -torch.inf)
-        context.append(_weigh(attention, query, key, value, bias).flatten(1))
-    return torch.cat(context)
+    queries = _absorb(attention, hidden.index_select(0, last)).split(counts)
+    states = hidden.split([(e - s) * w for s, e, w in groups])
+    pooled = []
+    for query, part, lengths, (_, _, width) in zip(queries, states, item_seq_len.split(counts), groups):
+        padding = torch.arange(width, device=hidden.device) >= lengths.view(-1, 1, 1)
+        pooled.append(_pool(attention, query, [part.unflatten(0, (len(query), width))], padding))
+    return _values(attention, *(torch.cat(parts) for parts in zip(*pooled)))
+
+
+# One state attends to many. Its query q meets the keys K h + b in q·(K h + b) = (Kᵀ q)·h + q·b, of which the last term
+# is the same for all h and leaves the softmax; and the weighted sum of the values V h + c is V (the weighted sum of h)
+# + c times the sum of the weights. So K and V are applied once for the state, not once for each h.
+
+
+def _absorb(attention, states: Tensor) -> Tensor:
+    """``Kᵀ q`` of ``states [N, d]`` for every head, ``[N, heads, d]``."""
+    heads, size = attention.num_attention_heads, attention.attention_head_size
+    query = attention.query(states).view(-1, heads, size).transpose(0, 1)
+    return torch.bmm(query, attention.key.weight.view(heads, size, -1)).transpose(0, 1)
+
+
+def _pool(attention, query: Tensor, states, padding: Tensor | None = None):
+    """The weighted sums ``[N, heads, d]`` of ``states``, one or more ``[N, w, d]`` that follow each other, and the sums
+    ``[N, heads, 1]`` of the weights (dropout leaves them other than 1). ``padding [N, 1, w]`` is not looked at."""
+    scores = [torch.bmm(query, part.transpose(1, 2)) for part in states]
+    scores = (scores[0] if len(scores) == 1 else torch.cat(scores, 2)) / attention.sqrt_attention_head_size
+    if padding is not None:
+        scores = scores.masked_fill(padding, -torch.inf)
+    weights = attention.attn_dropout(attention.softmax(scores))
+    parts = weights.split([part.shape[1] for part in states], 2)
+    sums = [torch.bmm(weight, part) for weight, part in zip(parts, states)]
+    return sum(sums[1:], sums[0]), weights.sum(2, keepdim=True)
+
+
+def _values(attention, pooled: Tensor, total: Tensor) -> Tensor:
+    """What :func:`_pool` gives as the context of attention, ``[N, d]``."""
+    heads, size = attention.num_attention_heads, attention.attention_head_size
+    weight = attention.value.weight.view(heads, size, -1).transpose(1, 2)
+    values = torch.bmm(pooled.transpose(0, 1), weight).transpose(0, 1)
+    return (values + total * attention.value.bias.view(heads, size)).flatten(1)
 
 
 def _finish(layer, context: Tensor, residual: Tensor) -> Tensor:
