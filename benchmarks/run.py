@@ -117,6 +117,7 @@ def benchmark_step(args):
         "plain": lambda: plain.train(steps),
         "warm": lambda: warm.train(steps),
         "guided": lambda: guided.train(steps),
+        "update": lambda: guided.trainer.update_importance(guided.train_data),
     }
     seconds = alternate(sides, args.repeats)
     epoch = stock.steps_per_epoch / steps
@@ -129,6 +130,8 @@ def benchmark_step(args):
         ):
             note = f"peer: RecBole SASRec ({peer}), {steps} of {stock.steps_per_epoch} steps"
             row(name, seconds[peer], seconds[ours], epoch, epoch, note)
+    note = "peer: an EC4SRec epoch, all three contrastive losses"
+    row("importance update, ertrl+ included", seconds["guided"], seconds["update"], epoch, 1, note)
     _distance(guided, statistics.median(seconds["guided"]) / steps)
 
 
@@ -141,7 +144,7 @@ def _distance(setup, step_seconds):
     whole = 4 * d * d + 2 * d * inner
     attention = float((lengths.astype(float) ** 2).sum()) * 2 * d
     encoder = tokens * whole * (layers - 1) + attention * (layers - 1)  # all layers but the last
-    encoder += tokens * 2 * d * d + sequences * (2 * d * d + 2 * d * inner) + tokens * 2 * d  # last positions only
+    encoder += sequences * whole + tokens * 2 * d * model.n_heads  # the last layer, for the last positions only
     softmax = len(batch) * n_items * d
     operations = 2 * 3 * (encoder + softmax)  # a multiplication and an addition; forward and twice that backward
     a = torch.randn(2048, 2048)

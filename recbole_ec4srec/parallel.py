@@ -11,27 +11,19 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 
-def for_each(work, chunks, device="cpu"):
-    """Call ``work(chunk)``, without gradients, for all ``chunks``; as a generator that yields None after each.
+def for_each(work, chunks, device):
+    """Call ``work(chunk)`` in inference mode for all ``chunks``; a generator that yields after each, in their order.
 
-    On a CPU as many calls run at once as PyTorch has threads, each with one thread; on a GPU one after the other. The
-    results must not depend on the order. An error in one ends all.
+    On a CPU as many calls run at once as PyTorch has threads, each with one thread; on another ``device`` one after the
+    other. The results must not depend on the order of the calls. The first error ends all and is raised.
     """
-    threads = torch.get_num_threads()
-    if torch.device(device).type != "cpu" or threads == 1:
-        for chunk in chunks:
-            with torch.no_grad():
-                work(chunk)
-            yield
+    work, threads = torch.inference_mode()(work), torch.get_num_threads()
+    if threads == 1 or torch.device(device).type != "cpu":
+        yield from map(work, chunks)
         return
-    chunks = iter(chunks)
-
-    def worker():
-        torch.set_num_threads(1)
-
-    pool = ThreadPoolExecutor(threads, initializer=worker)
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
     try:
-        yield from pool.map(torch.no_grad()(work), chunks)
+        yield from pool.map(work, chunks)
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)

@@ -71,11 +71,13 @@ def test_every_prefix_gets_the_representation_that_it_has_alone(backbone):
 def test_an_occluded_prefix_gets_the_representation_of_a_zero_embedding(backbone, last_only):
     item_seq = sequences()[0][7::8]
     n = len(item_seq)
-    prefixes = sasrec.PrefixPass(backbone.model, item_seq)
+    prefixes = sasrec.PrefixPass(backbone.model, item_seq, last_only)
+    whole = backbone.model(item_seq, torch.full((n,), 8))
+    assert torch.allclose(prefixes.states[:, -1], whole, atol=1e-5)
     for position in reversed(range(8)):
         embedding = backbone.embed(item_seq).clone()
         embedding[:, position] = 0
-        states = prefixes.without(position, last_only)
+        states = prefixes.without(position)
         ends = [8] if last_only else range(position + 1, 9)
         assert states.shape == (n, len(ends), 16)
         for state, length in zip(states.unbind(1), ends):

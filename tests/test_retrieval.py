@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from recbole_ec4srec.data import ImportanceTable, retrieval
-from recbole_ec4srec.data.retrieval import GuidedRetrieval, RandomRetrieval, SameTargetIndex, repeated_items
+from recbole_ec4srec.data.retrieval import GuidedRetrieval, RandomRetrieval, SameTargetIndex
 
 PROPERTY = settings(max_examples=80, deadline=None, derandomize=True, database=None)
 WIDTH = 5
@@ -86,15 +86,6 @@ def test_without_other_users_everything_retrieves_itself():
     assert RandomRetrieval(alone).draw(rows, seeded()).tolist() == [2, 0, 1]
     sequences, importance = [[1], [1, 3], [2]], [[1.0], [1.0, 1.0], [1.0]]
     assert guided(alone, sequences, importance).draw(rows, seeded()).tolist() == [2, 0, 1]
-
-
-def test_repeated_items_are_those_that_occur_earlier_in_the_sequence():
-    item_seq = torch.tensor([[3, 5, 3, 3, 5, 0, 0], [1, 2, 3, 0, 0, 0, 0], [4, 4, 2, 4, 1, 2, 9]])
-    assert repeated_items(item_seq).long().tolist() == [
-        [0, 0, 1, 1, 1, 0, 0],
-        [0, 0, 0, 0, 0, 0, 0],
-        [0, 1, 0, 1, 0, 1, 0],
-    ]
 
 
 # ertrl+
@@ -275,12 +266,11 @@ def test_the_utilities_of_the_candidates_that_take_part_stay_in_proportion():
     assert found == pytest.approx({o: util / sum(utilities.values()) for o, util in utilities.items()}, abs=1e-5)
 
 
-@pytest.mark.parametrize(("pairs", "cells"), [(1, 1), (50, 1 << 24), (1 << 17, 3 * N_ITEMS), (7, 5 * N_ITEMS)])
+@pytest.mark.parametrize("chunk", [1, 7, 50, 1 << 20])
 @pytest.mark.parametrize("max_candidates", [6, 100])
-def test_the_size_of_the_chunks_changes_nothing(monkeypatch, pairs, cells, max_candidates):
+def test_the_size_of_the_chunks_changes_nothing(monkeypatch, chunk, max_candidates):
     whole = guided(*many(), max_candidates=max_candidates)
-    monkeypatch.setattr(retrieval, "_PAIRS_PER_CHUNK", pairs)
-    monkeypatch.setattr(retrieval, "_TABLE_CELLS", cells)
+    monkeypatch.setattr(retrieval, "_CHUNK", chunk)
     chunked = guided(*many(), max_candidates=max_candidates)
     assert torch.allclose(whole._cumulative, chunked._cumulative, atol=1e-6)
     rows = torch.arange(40).repeat(5)

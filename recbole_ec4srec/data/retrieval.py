@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from recbole_ec4srec.data.importance import ImportanceTable, normalise
 
-# Pairs of sequences compared, and cells of the table of scores, at a time: small enough that the allocator reuses the
-# memory. The result does not depend on them.
-_PAIRS_PER_CHUNK = 1 << 13
-_TABLE_CELLS = 1 << 20
+# How many pairs of sequences are compared, and instances read, at a time. The result does not depend on it.
+_CHUNK = 1 << 15
 
 
 class SameTargetIndex:
@@ -111,7 +110,7 @@ class GuidedRetrieval:
         max_candidates: int = 100,
         generator=None,
     ):
-        self.index, self._item_sequences, self._importance = index, item_sequences, importance
+        self.index = index
         self._score_of = score
         total = index.n_candidates
         count = total.clamp(max=max_candidates)
@@ -121,62 +120,47 @@ class GuidedRetrieval:
         self._offsets = torch.zeros(len(count) + 1, dtype=torch.long)
         torch.cumsum(count, 0, out=self._offsets[1:])
         self._cumulative = torch.zeros(int(self._offsets[-1]))  # of the utilities of one instance's candidates
-        self._repeats = self._find_repeats()
 
+        scores = self._scores(item_sequences, importance, n_items)
         rows = index.by_target()
         rows = rows[count[rows] > 0]
-        pairs_before = torch.cumsum(count[rows], 0) - count[rows]
-        rows_per_chunk = max(1, _TABLE_CELLS // n_items)
-        start = 0
-        while start < len(rows):
-            end = int(torch.searchsorted(pairs_before, pairs_before[start] + _PAIRS_PER_CHUNK))
-            end = max(start + 1, min(end, start + rows_per_chunk))
-            self._fill(rows[start:end], n_items)
-            start = end
+        pairs = torch.cumsum(count[rows], 0)
+        cuts = torch.searchsorted(pairs, torch.arange(_CHUNK, max(_CHUNK, len(self._cumulative)), _CHUNK))
+        for chunk in rows.tensor_split(cuts.unique()):
+            if len(chunk):
+                self._fill(chunk, scores)
 
-    def _find_repeats(self):
-        """Cells of the windows that repeat an earlier item of the same window, ``[N, L]``; None if there are none."""
-        found, any_repeat = [], False
-        for rows in torch.arange(len(self._first)).split(_PAIRS_PER_CHUNK):
-            repeats = repeated_items(self._item_sequences(rows)[0])
-            any_repeat = any_repeat or bool(repeats.any())
-            found.append(repeats)
-        return torch.cat(found) if any_repeat else None
+    @staticmethod
+    def _scores(item_sequences, importance, n_items):
+        """Eq. 5's scores of the items of all instances, ``[N, n_items]``, sparse."""
+        items, scores = [], []
+        for rows in torch.arange(len(importance)).split(_CHUNK):
+            item_seq, item_seq_len = item_sequences(rows)
+            width = item_seq.shape[1]
+            inside = torch.arange(width) < item_seq_len.unsqueeze(1)
+            items.append(item_seq[inside].int())
+            scores.append(normalise(importance.rows(rows)[:, :width], item_seq_len)[inside])
+        parts = torch.cat(scores).numpy(), torch.cat(items).numpy(), importance.offsets.numpy()
+        matrix = csr_matrix(parts, shape=(len(importance), n_items))
+        matrix.sum_duplicates()
+        return matrix
 
-    def _sets(self, rows):
-        """The windows of ``rows`` with each item once (0 elsewhere), all items, and the sizes of the sets."""
-        item_seq, item_seq_len = self._item_sequences(rows)
-        width = int(item_seq_len.max())
-        item_seq = item_seq[:, :width]
-        if self._repeats is None:
-            return item_seq, item_seq, item_seq_len, item_seq_len
-        distinct = item_seq.masked_fill(self._repeats[rows, :width], 0)
-        return distinct, item_seq, (distinct > 0).sum(1), item_seq_len
-
-    def _fill(self, rows, n_items):
+    def _fill(self, rows, scores):
         """Compute the cumulative utilities of the candidates of ``rows``."""
         count = self._offsets[rows + 1] - self._offsets[rows]
         anchor = torch.repeat_interleave(torch.arange(len(rows)), count)
         number = torch.arange(len(anchor)) - (torch.cumsum(count, 0) - count)[anchor]
-        candidates = self.candidate(rows[anchor], number)
-
-        a_set, a_items, a_size, a_len = self._sets(rows)
-        a_score = normalise(self._importance.rows(rows)[:, : a_items.shape[1]], a_len)
-        # A row of the table holds 1 + score(v) for the items v of one anchor and 0 for all others; in double precision,
-        # so that small scores are not lost beside the 1.
-        a_score = a_score.double()
-        table = torch.zeros(len(rows), n_items, dtype=torch.double)
-        table.scatter_add_(1, a_items, a_score).scatter_add_(1, a_set, torch.ones_like(a_score))
-        table[:, 0] = 0
-        b_set, b_items, b_size, b_len = self._sets(candidates)
-        found = table.view(-1)[b_set + (anchor * n_items).unsqueeze(1)]
-        overlap = (found > 0).sum(1)
-        if self._score_of == "anchor":
-            score = found.sum(1) - overlap
-        else:
-            b_score = normalise(self._importance.rows(candidates)[:, : b_items.shape[1]], b_len)
-            score = torch.where(table.view(-1)[b_items + (anchor * n_items).unsqueeze(1)] > 0, b_score, 0.0).sum(1)
-        utility = (overlap / (a_size[anchor] + b_size - overlap) * score.clamp(min=0)).double()
+        a, b = scores[rows.numpy()], scores[self.candidate(rows[anchor], number).numpy()]
+        a_size, b_size = (torch.from_numpy(np.diff(part.indptr)) for part in (a, b))
+        # One side has 1 + score(v) for its items and the other 1, so that the product has an entry for every item that
+        # both hold; in double precision, so that small scores are not lost beside the 1.
+        scored, plain = (a, b) if self._score_of == "anchor" else (b, a)
+        scored.data = scored.data.astype(np.float64) + 1
+        plain.data = np.ones(len(plain.data))
+        both = a[anchor.numpy()].multiply(b)
+        overlap = torch.from_numpy(both.getnnz(1))
+        score = torch.from_numpy(np.asarray(both.sum(1))[:, 0]) - overlap
+        utility = overlap / (a_size[anchor] + b_size - overlap) * score.clamp(min=0)
 
         total = torch.zeros(len(rows), dtype=torch.double).index_add_(0, anchor, utility)
         utility = torch.where(total[anchor] > 0, utility / total[anchor], 1 / count[anchor])
@@ -205,12 +189,3 @@ class GuidedRetrieval:
             beyond = self._cumulative[middle] > goal
             low, high = torch.where(beyond, low, (middle + 1).minimum(high)), torch.where(beyond, middle, high)
         return torch.where(has_candidates, self.candidate(rows, low - start), rows)
-
-
-def repeated_items(item_seq: Tensor) -> Tensor:
-    """Which cells hold an item that occurs earlier in the same sequence, ``[R, L]``; padding counts as no item."""
-    order = item_seq.argsort(dim=1, stable=True)
-    ordered = item_seq.gather(1, order)
-    same = torch.zeros_like(ordered, dtype=torch.bool)
-    same[:, 1:] = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] > 0)
-    return torch.zeros_like(same).scatter_(1, order, same)

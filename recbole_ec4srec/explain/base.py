@@ -57,7 +57,7 @@ class Explainer(ABC):
     def chosen_item(self, encoded: Tensor, next_item: Tensor | None) -> Tensor | None:
         """The item ``[B]`` whose score is explained, from the unperturbed ``encoded [B, d]``; None for ``max``."""
         if self.target == "predicted":
-            return self._over_all_items(encoded, lambda scores, _: scores.argmax(1) + 1)
+            return self._over_all_items(encoded, lambda scores, _: _argmax(scores) + 1)
         if self.target == "next" and next_item is None:
             raise ValueError("explain_target: next needs next_item, the true next item of every sequence")
         return next_item if self.target == "next" else None
@@ -93,3 +93,15 @@ class Explainer(ABC):
         finally:
             for module, training in modes:
                 module.training = training
+
+
+def _argmax(scores: Tensor, block: int = 64) -> Tensor:
+    """``scores.argmax(1)``, first of equals, for long rows: finding a maximum is several times as fast as its place."""
+    width = scores.shape[1] - scores.shape[1] % block
+    blocks, rest = scores.split([width, scores.shape[1] - width], 1)
+    if width == 0 or rest.shape[1] == 0:
+        return scores.argmax(1)
+    best = blocks.unflatten(1, (-1, block)).amax(2).argmax(1, keepdim=True) * block
+    best = best + blocks.gather(1, best + torch.arange(block, device=scores.device)).argmax(1, keepdim=True)
+    last = rest.argmax(1, keepdim=True)
+    return torch.where(rest.gather(1, last) > blocks.gather(1, best), last + width, best).squeeze(1)

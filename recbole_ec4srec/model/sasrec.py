@@ -111,14 +111,15 @@ class PrefixPass:
         if self._pooled is None:
             return hidden[:, -1:]
         attention, last = self._pooled.multi_head_attention, hidden[:, -1]
-        pooled = _pool(attention, _absorb(attention, last), [self._hidden[:, :position], hidden])
+        pooled = _pool(attention, *_absorb(attention, last), [self._hidden[:, :position], hidden])
         return _finish(self._pooled, _values(attention, *pooled), last).unsqueeze(1)
 
 
 def _continue(layer, hidden: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """A layer's output for the last positions, ``hidden [N, q, d]``, that see the keys up to themselves."""
     bias = _causal(hidden.shape[1], key.shape[2], hidden)
-    return _finish(layer, _weigh(layer.multi_head_attention, query, key, value, bias).transpose(1, 2).flatten(2), hidden)
+    context = _weigh(layer.multi_head_attention, query, key, value, bias)
+    return _finish(layer, context.transpose(1, 2).flatten(2), hidden)
 
 
 def _heads(attention, projected: Tensor, n: int, parts: int):
@@ -167,32 +168,35 @@ def _attend(attention, hidden: Tensor, groups) -> Tensor:
 def _attend_from_last(attention, hidden: Tensor, last: Tensor, item_seq_len: Tensor, groups) -> Tensor:
     """Self-attention of the last item of every sequence, ``[N, d]``."""
     counts = [end - start for start, end, _ in groups]
-    queries = _absorb(attention, hidden.index_select(0, last)).split(counts)
+    absorbed = (part.split(counts) for part in _absorb(attention, hidden.index_select(0, last)))
     states = hidden.split([(e - s) * w for s, e, w in groups])
     pooled = []
-    for query, part, lengths, (_, _, width) in zip(queries, states, item_seq_len.split(counts), groups):
+    for *query, part, lengths, (_, _, width) in zip(*absorbed, states, item_seq_len.split(counts), groups):
         padding = torch.arange(width, device=hidden.device) >= lengths.view(-1, 1, 1)
-        pooled.append(_pool(attention, query, [part.unflatten(0, (len(query), width))], padding))
+        pooled.append(_pool(attention, *query, [part.unflatten(0, (len(lengths), width))], padding))
     return _values(attention, *(torch.cat(parts) for parts in zip(*pooled)))
 
 
-# One state attends to many. Its query q meets the keys K h + b in q·(K h + b) = (Kᵀ q)·h + q·b, of which the last term
-# is the same for all h and leaves the softmax; and the weighted sum of the values V h + c is V (the weighted sum of h)
-# + c times the sum of the weights. So K and V are applied once for the state, not once for each h.
+# One state attends to many. Its query q meets the keys K h + b in q·(K h + b) = (Kᵀ q)·h + q·b, and the weighted sum of
+# the values V h + c is V (the weighted sum of h) + c times the sum of the weights. So K and V are applied once for the
+# state, not once for each h.
 
 
-def _absorb(attention, states: Tensor) -> Tensor:
-    """``Kᵀ q`` of ``states [N, d]`` for every head, ``[N, heads, d]``."""
+def _absorb(attention, states: Tensor):
+    """``Kᵀ q [N, heads, d]`` and ``q·b [N, heads, 1]`` of ``states [N, d]`` for every head."""
     heads, size = attention.num_attention_heads, attention.attention_head_size
     query = attention.query(states).view(-1, heads, size).transpose(0, 1)
-    return torch.bmm(query, attention.key.weight.view(heads, size, -1)).transpose(0, 1)
+    key = attention.key
+    absorbed = torch.bmm(query, key.weight.view(heads, size, -1)), torch.bmm(query, key.bias.view(heads, size, 1))
+    return tuple(part.transpose(0, 1) for part in absorbed)
 
 
-def _pool(attention, query: Tensor, states, padding: Tensor | None = None):
+def _pool(attention, query: Tensor, offset: Tensor, states, padding: Tensor | None = None):
     """The weighted sums ``[N, heads, d]`` of ``states``, one or more ``[N, w, d]`` that follow each other, and the sums
     ``[N, heads, 1]`` of the weights (dropout leaves them other than 1). ``padding [N, 1, w]`` is not looked at."""
-    scores = [torch.bmm(query, part.transpose(1, 2)) for part in states]
-    scores = (scores[0] if len(scores) == 1 else torch.cat(scores, 2)) / attention.sqrt_attention_head_size
+    scale = 1 / attention.sqrt_attention_head_size
+    scores = [torch.baddbmm(offset, query, part.transpose(1, 2), beta=scale, alpha=scale) for part in states]
+    scores = scores[0] if len(scores) == 1 else torch.cat(scores, 2)
     if padding is not None:
         scores = scores.masked_fill(padding, -torch.inf)
     weights = attention.attn_dropout(attention.softmax(scores))
