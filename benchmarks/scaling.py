@@ -1,8 +1,10 @@
 """How time and memory grow, on generated data: every measurement in a process of its own, with its peak memory.
 
-python benchmarks/scaling.py large    20 million interactions are built and train their first hundred batches
-python benchmarks/scaling.py ertrl    the distributions of ertrl+ at the size of MovieLens-1M
-python benchmarks/scaling.py table    instances x1 … x16, lengths 50 … 200, items 10 thousand … 1 million
+python benchmarks/scaling.py large        20 million interactions are built and train their first hundred batches
+python benchmarks/scaling.py ertrl        the distributions of ertrl+ at the size of MovieLens-1M
+python benchmarks/scaling.py instances    x1, x2, x4, x8, x16
+python benchmarks/scaling.py lengths      maximum length 50, 100, 200
+python benchmarks/scaling.py items        10 thousand, 100 thousand, 1 million
 """
 
 from __future__ import annotations
@@ -123,24 +125,35 @@ def ertrl(folder, threads):
     report("ertrl+", {"instances": len(table), "pairs": pairs, "seconds": seconds, "memory it adds (GiB)": added})
 
 
-def table(folder, threads):
-    base = {"num_updates": 5}
+UPDATES = {"num_updates": 5}
+
+
+def instances(folder, threads):
     for factor in (1, 2, 4, 8, 16):
         generate(folder, 2_500 * factor, 10_000, 22_500 * factor)
-        report(f"instances x{factor}", in_a_process(folder, 20, base, threads))
+        report(f"instances x{factor}", in_a_process(folder, 20, UPDATES, threads))
+
+
+def lengths(folder, threads):
     for length in (50, 100, 200):
-        generate(folder, 200, 10_000, 200 * 250)
-        report(f"length {length}", in_a_process(folder, 20, {**base, "MAX_ITEM_LIST_LENGTH": length}, threads))
-    for items in (10_000, 100_000, 1_000_000):
-        generate(folder, 2_500, items, 22_500)
+        generate(folder, 100, 10_000, 100 * 250)
+        report(f"length {length}", in_a_process(folder, 20, {**UPDATES, "MAX_ITEM_LIST_LENGTH": length}, threads))
+
+
+def items(folder, threads):
+    for count in (10_000, 100_000, 1_000_000):
+        generate(folder, 2_500, count, 22_500)
         filters = {"user_inter_num_interval": None, "item_inter_num_interval": None}
-        report(f"items {items}", in_a_process(folder, 20, {**base, **filters}, threads))
+        report(f"items {count}", in_a_process(folder, 20, {**UPDATES, **filters}, threads))
+
+
+SECTIONS = {section.__name__: section for section in (large, ertrl, instances, lengths, items)}
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("large", "ertrl", "table"))
+    parser.add_argument("what", choices=SECTIONS)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        {"large": large, "ertrl": ertrl, "table": table}[args.what](Path(name), args.threads)
+        SECTIONS[args.what](Path(name), args.threads)
