@@ -6,13 +6,17 @@ from abc import ABC, abstractmethod
 from contextlib import contextmanager
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
 from recbole_ec4srec.data import ImportanceTable
 
-# Bounds the memory where an outcome needs the scores of all items; small enough to stay in a cache.
-_SCORES_AT_A_TIME = 1 << 19
+# Where an outcome needs the scores of all items, they are computed for so many sequences and items at a time: on a CPU
+# few enough to be reduced while they are in a cache, which halves the time.
+_CPU_TILE, _GPU_TILE = 512, 4096
+# The best item is found among so many.
+_BLOCK = 32
 
 
 class Explainer(ABC):
@@ -57,30 +61,49 @@ class Explainer(ABC):
     def chosen_item(self, encoded: Tensor, next_item: Tensor | None) -> Tensor | None:
         """The item ``[B]`` whose score is explained, from the unperturbed ``encoded [B, d]``; None for ``max``."""
         if self.target == "predicted":
-            return self._over_all_items(encoded, lambda scores, _: _argmax(scores) + 1)
+            return torch.cat([self._best_item(rows) for rows in encoded.split(_side(encoded.device))])
         if self.target == "next" and next_item is None:
             raise ValueError("explain_target: next needs next_item, the true next item of every sequence")
         return next_item if self.target == "next" else None
 
     def outcome(self, encoded: Tensor, item: Tensor | None) -> Tensor:
         """The explained quantity ``[B]`` for representations ``[B, d]`` and the items that :meth:`chosen_item` gave."""
-        if self.output == "logit" and item is not None:
-            return self.model.backbone.score(encoded, item)
+        if item is None:
+            score = self._over_items(encoded, lambda scores: scores.amax(1, keepdim=True)).amax(1)
+        else:
+            score = self.model.backbone.score(encoded, item)
+        if self.output == "logit":
+            return score
+        total = self._over_items(encoded, lambda scores: scores.logsumexp(1, keepdim=True)).logsumexp(1)
+        return (score - total).exp()
 
-        def explained(scores, rows):
-            scores = scores.softmax(1) if self.output == "probability" else scores
-            return scores.amax(1) if item is None else scores.gather(1, rows.unsqueeze(1) - 1).squeeze(1)
+    def _best_item(self, encoded):
+        """The item ``[B]`` with the highest score, the first of equals.
 
-        return self._over_all_items(encoded, explained, item)
-
-    def _over_all_items(self, encoded, reduce, item=None):
-        """``reduce(scores [b, n_items - 1], item [b])`` for chunks of rows that bound the memory of the scores."""
+        Finding a maximum is several times as fast as its place, so that is looked for in the best block alone.
+        """
         backbone = self.model.backbone
-        size = max(1, _SCORES_AT_A_TIME // backbone.n_items)
-        chunks = encoded.split(size)
-        items = [None] * len(chunks) if item is None else item.split(size)
-        real = backbone.n_items - 1  # without the padding
-        return torch.cat([reduce(backbone.score_all(h).narrow(1, 1, real), v) for h, v in zip(chunks, items)])
+
+        def block_maxima(scores):
+            if missing := -scores.shape[1] % _BLOCK:  # in the last tile
+                scores = F.pad(scores, (0, missing), value=-torch.inf)
+            return scores.unflatten(1, (-1, _BLOCK)).amax(2)
+
+        first = self._over_items(encoded, block_maxima).argmax(1, keepdim=True) * _BLOCK + 1
+        items = (first + torch.arange(_BLOCK, device=encoded.device)).clamp(max=backbone.n_items - 1)
+        scores = torch.bmm(backbone.embed(items), encoded.unsqueeze(2)).squeeze(2)
+        return items.gather(1, scores.argmax(1, keepdim=True)).squeeze(1)
+
+    def _over_items(self, encoded, reduce):
+        """``reduce(scores [b, w])``, ``[b, k]`` each, for tiles of the scores of all items, ``[B, tiles * k]``."""
+        backbone, side = self.model.backbone, _side(encoded.device)
+        end = backbone.n_items
+        return torch.cat(
+            [
+                torch.cat([reduce(backbone.score_all(rows, i, min(side, end - i))) for i in range(1, end, side)], 1)
+                for rows in encoded.split(side)
+            ]
+        )
 
     @contextmanager
     def inference(self):
@@ -95,13 +118,5 @@ class Explainer(ABC):
                 module.training = training
 
 
-def _argmax(scores: Tensor, block: int = 64) -> Tensor:
-    """``scores.argmax(1)``, first of equals, for long rows: finding a maximum is several times as fast as its place."""
-    width = scores.shape[1] - scores.shape[1] % block
-    blocks, rest = scores.split([width, scores.shape[1] - width], 1)
-    if width == 0 or rest.shape[1] == 0:
-        return scores.argmax(1)
-    best = blocks.unflatten(1, (-1, block)).amax(2).argmax(1, keepdim=True) * block
-    best = best + blocks.gather(1, best + torch.arange(block, device=scores.device)).argmax(1, keepdim=True)
-    last = rest.argmax(1, keepdim=True)
-    return torch.where(rest.gather(1, last) > blocks.gather(1, best), last + width, best).squeeze(1)
+def _side(device):
+    return _CPU_TILE if device.type == "cpu" else _GPU_TILE

@@ -153,9 +153,11 @@ class Backbone(nn.Module):
         """Embeddings of item ids, ``[…]`` to ``[…, d]``."""
         return self.model.item_embedding(items)
 
-    def score_all(self, encoded: Tensor) -> Tensor:
-        """Scores of all items, the padding included and ``[m]`` not, ``[B, d]`` to ``[B, n_items]``."""
-        return encoded @ self.model.item_embedding.weight.narrow(0, 0, self.n_items).T
+    def score_all(self, encoded: Tensor, first: int = 0, count: int | None = None) -> Tensor:
+        """Scores of all items, the padding included and ``[m]`` not, ``[B, d]`` to ``[B, n_items]``; or of the
+        ``count`` items from ``first`` on."""
+        count = self.n_items - first if count is None else count
+        return encoded @ self.model.item_embedding.weight.narrow(0, first, count).T
 
     def cross_entropy(self, encoded: Tensor, items: Tensor) -> Tensor:
         """The mean cross-entropy (Eq. 2) of :meth:`score_all` and the true next items ``[B]``, a scalar."""

@@ -69,6 +69,7 @@ class PrefixPass:
             hidden = _continue(layer, hidden, *self._cache[-1])
         self._hidden = hidden
         self.states = self._result(hidden, 0) if last_only else hidden
+        self._prepare_first_layer(model.LayerNorm(positions))
 
     def without(self, position: int) -> Tensor:
         """Representations of the prefixes that contain ``position``, with the embedding there set to zero.
@@ -89,20 +90,45 @@ class PrefixPass:
             hidden = _continue(layer, hidden, query, key, value)
         return self._result(hidden, position) if self._last_only else hidden
 
+    def _prepare_first_layer(self, tokens):
+        """The first layer's attention weights with and without an occlusion, not yet divided by their sums.
+
+        Its input changes at the occluded position alone, to what a zero embedding leaves (``tokens [w, d]``), the same
+        for all sequences. So of a later position's weights one changes; only the occluded position's own are all new.
+        """
+        attention, (query, key, _) = self._layers[0].multi_head_attention, self._cache[0]
+        projected = _project((attention.query, attention.key, attention.value), tokens)
+        new_query, new_key, new_value = _heads(attention, projected, 1, 3)
+        scale, causal = 1 / attention.sqrt_attention_head_size, _causal(self.width, self.width, tokens)
+        own = torch.matmul(new_query, key.transpose(2, 3)) * scale + causal
+        own.diagonal(dim1=2, dim2=3).copy_((new_query * new_key).sum(-1) * scale)
+        scores = torch.matmul(query, key.transpose(2, 3)) * scale + causal
+        changed = torch.matmul(query, new_key.transpose(2, 3)) * scale
+        # Relative to the second largest, since the largest may be the occluded one; what exceeds it by 80 leaves the
+        # others no weight that a float could hold.
+        second = scores.scatter(3, scores.argmax(3, keepdim=True), -torch.inf).amax(3, keepdim=True)
+        second[:, :, 0] = 0  # the first position has no second
+        self._weights = (scores - second).clamp_(max=80).exp_()
+        self._occluded = tokens, own.softmax(3), (changed - second).clamp_(max=80).exp_(), new_value
+
     def _first_layer(self, position):
-        """The first layer's output from ``position`` on. Its input changes there alone, to what a zero embedding
-        leaves, which is the same for all sequences."""
-        layer, attention = self._layers[0], self._layers[0].multi_head_attention
-        token = self._model.LayerNorm(self._model.position_embedding.weight[position])
-        changed = _project((attention.query, attention.key, attention.value), token.unsqueeze(0))
-        places = [self._input[:, position], *(part[:, :, position] for part in self._cache[0])]
-        before = [place.clone() for place in places]
-        for place, now in zip(places, [token, *(part[:, :, 0] for part in _heads(attention, changed, 1, 3))]):
+        """The first layer's output from ``position`` on."""
+        value, later = self._cache[0][2], slice(position + 1, None)
+        tokens, own, changed, values = self._occluded
+        places = (
+            (self._input[:, position], tokens[position]),
+            (self._weights[:, :, position], own[:, :, position]),
+            (self._weights[:, :, later, position], changed[:, :, later, position]),
+            (value[:, :, position], values[:, :, position]),
+        )
+        before = [place.clone() for place, _ in places]
+        for place, now in places:
             place.copy_(now)
         start = self.width - 1 if self._last_only and self._pooled is None else position
-        query, key, value = self._cache[0]
-        output = _continue(layer, self._input[:, start:], query[:, :, start:], key, value)
-        for place, unchanged in zip(places, before):
+        weights = self._weights[:, :, start:]
+        context = torch.matmul(weights, value) / weights.sum(3, keepdim=True)
+        output = _finish(self._layers[0], context.transpose(1, 2).flatten(2), self._input[:, start:])
+        for (place, _), unchanged in zip(places, before):
             place.copy_(unchanged)
         return output
 
