@@ -23,6 +23,7 @@ def value_and_gradients(loss, hidden, weight):
 @pytest.mark.parametrize(("n", "items", "d"), [(1, 2, 3), (7, 11, 5), (64, 300, 16)])
 def test_value_and_gradient_in_single_precision(n, items, d, scores_at_a_time, monkeypatch):
     monkeypatch.setattr(cross_entropy, "_SCORES_ON_CPU", scores_at_a_time)
+    monkeypatch.setattr(cross_entropy, "_FEWEST_ROWS", 1)
     hidden, weight, target = inputs(n, items, d)
     ours = value_and_gradients(linear_cross_entropy(hidden, weight, target), hidden, weight)
     plain = value_and_gradients(F.cross_entropy(hidden @ weight.T, target), hidden, weight)
@@ -62,6 +63,7 @@ def test_the_gradient_follows_what_comes_after_the_loss():
 
 def test_only_a_chunk_of_scores_is_held(monkeypatch):
     monkeypatch.setattr(cross_entropy, "_SCORES_ON_CPU", 4 * 300)
+    monkeypatch.setattr(cross_entropy, "_FEWEST_ROWS", 1)
     hidden, weight, target = inputs(64, 300, 16)
     widest = []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: widest.append(tensor.numel()) or tensor, lambda t: t):

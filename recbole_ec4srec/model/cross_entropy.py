@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Scores at a time: on a CPU few enough to stay in a cache, elsewhere enough to fill the machine.
+# Scores at a time: on a CPU few enough to stay in a cache, elsewhere enough to fill the machine. But every chunk reads
+# the weights and adds to their gradient, so with many items the chunks must not be too many.
 _SCORES_ON_CPU = 1 << 20
 _SCORES_ELSEWHERE = 1 << 26
+_FEWEST_ROWS = 32
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -18,7 +20,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(ctx, hidden, weight, target):
         with_gradient = any(ctx.needs_input_grad)
         n, device = len(hidden), hidden.device
-        size = max(1, (_SCORES_ON_CPU if device.type == "cpu" else _SCORES_ELSEWHERE) // len(weight))
+        size = max(_FEWEST_ROWS, (_SCORES_ON_CPU if device.type == "cpu" else _SCORES_ELSEWHERE) // len(weight))
         loss = torch.zeros((), device=device)
         grad_hidden, grad_weight = [], torch.zeros(weight.shape, device=device) if with_gradient else None
         for h, positive in zip(hidden.split(size), target.split(size)):
