@@ -14,7 +14,8 @@ from pathlib import Path
 OPERATORS = ("crop", "mask", "reorder")
 NEGATIVE_OPERATORS = ("crop", "mask")
 WARMUP_LOSSES = ("cl", "sl")
-EXPLAINERS = ("occlusion",)
+EXPLAINERS = ("occlusion", "saliency", "integrated_gradients", "attention", "random", "oracle")
+CAPTUM = "captum:"
 
 ALIASES = {"EC4SRec(SSL)": "EC4SRecSSL", "EC4SRec(SL)": "EC4SRecSL"}
 
@@ -132,6 +133,33 @@ class Name:
         return "the name of one of RecBole's sequential recommenders, such as SASRec"
 
 
+class ExplainerName:
+    """One of our explanation methods, or one of captum's by its class."""
+
+    def parse(self, value):
+        if isinstance(value, str) and value.startswith(CAPTUM):
+            from recbole_ec4srec.explain.captum_method import captum_class  # captum takes a second to import
+
+            captum_class(value[len(CAPTUM) :])
+        elif value not in EXPLAINERS:
+            raise ValueError
+        return value
+
+    def __str__(self):
+        own = ", ".join(EXPLAINERS)
+        return f"one of {own}, or {CAPTUM}<Class> for an attribution of captum's that takes a forward function"
+
+
+class Text:
+    def parse(self, value):
+        if not isinstance(value, str):
+            raise ValueError
+        return value
+
+    def __str__(self):
+        return "a text"
+
+
 KEYS = {
     "backbone": Name(),
     # views
@@ -158,7 +186,8 @@ KEYS = {
     "num_updates": Number(0, integer=True),
     "update_epochs": Epochs(),
     # explanation
-    "explainer": Choice(EXPLAINERS),
+    "explainer": ExplainerName(),
+    "oracle_scores": Text(),
     "explain_target": Choice(("predicted", "next", "max")),
     "explain_output": Choice(("logit", "probability")),
     "explain_batch_size": Number(1, integer=True),
@@ -234,6 +263,8 @@ def validate(model: str, config: dict, given: dict, known=()) -> None:
         if config[key] != value:
             _refuse(key, config[key], f"{value!r} for {model}: with another value it is another model, see EC4SRec")
 
+    if config["explainer"] == "oracle" and not config["oracle_scores"]:
+        _refuse("oracle_scores", "", "a field of the interactions or a file, for explainer: oracle")
     if config.get("loss_type") not in ("CE", "BPR"):
         _refuse("loss_type", config.get("loss_type"), "CE or BPR")
     epochs, updates = config["epochs"], config["num_updates"]

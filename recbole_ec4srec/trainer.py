@@ -35,6 +35,8 @@ class EC4SRecTrainer(Trainer):
                 f"{type(self.model).__name__} is trained with the views of an EC4SRecTrainDataLoader, not with a "
                 f"{type(train_data).__name__}; make the loaders with recbole.data.data_preparation"
             )
+        if self.update_epochs and train_data.needs_importance:
+            self.explainer.prepare(train_data._dataset)
         self._epoch = epoch_idx + 1
         due = sum(epoch <= self._epoch for epoch in self.update_epochs)
         if due > self._updates_done:

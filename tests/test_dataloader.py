@@ -36,7 +36,8 @@ def guide(e):
 
 
 def fields_of(views):
-    return {f"{view}_{field}" for view in views for field in ("item_id_list", "item_length")}
+    fields = {f"{view}_{field}" for view in views for field in ("item_id_list", "item_length")}
+    return fields | {f"{view}_user_id" for view in views if view in ("sl", "sl_pos")}
 
 
 def same(first, second):

@@ -28,9 +28,9 @@ class EC4SRecTrainDataLoader(TrainDataLoader):
     """RecBole's training loader, with views.
 
     A batch has RecBole's fields and, for each view ``V`` of :data:`VIEWS` that a loss of positive weight needs, the
-    fields ``V_<item_id_list>`` ``[B, L]`` and ``V_<item_length>`` ``[B]``. Until :meth:`set_importance` is called these
-    are the random views of the warm-up (``cl_1``, ``cl_2``, ``sl``), afterwards the explanation-guided ones
-    (``cl_pos_1``, ``cl_pos_2``, ``cl_neg``, ``sl_pos``).
+    fields ``V_<item_id_list>`` ``[B, L]`` and ``V_<item_length>`` ``[B]``; what is retrieved has ``V_<user_id>``
+    ``[B]`` too. Until :meth:`set_importance` is called these are the random views of the warm-up (``cl_1``, ``cl_2``,
+    ``sl``), afterwards the explanation-guided ones (``cl_pos_1``, ``cl_pos_2``, ``cl_neg``, ``sl_pos``).
 
     The views of a batch depend on the seed, the epoch and the batch alone, so worker processes give the same batches.
     With several negative items per instance (``loss_type: BPR``) the instances are repeated, their views are not.
@@ -118,7 +118,7 @@ class EC4SRecTrainDataLoader(TrainDataLoader):
         return SequenceBatch(fields, host_lengths)
 
     def _views(self, rows, generator, fields) -> dict:
-        """The views of instances ``rows`` by name; L_cl-'s mask goes into ``fields``."""
+        """The views of instances ``rows`` by name; L_cl-'s mask and whose sequences were retrieved go to ``fields``."""
         views = {name: None for loss in self._losses[self.guided] for name in VIEWS[loss]}
         if not views:
             return {}
@@ -134,5 +134,7 @@ class EC4SRecTrainDataLoader(TrainDataLoader):
                 )
         for name in ("sl", "sl_pos"):
             if name in views:
-                views[name] = self._dataset.item_sequences(self._retrieval.draw(rows, generator))
+                found = self._retrieval.draw(rows, generator)
+                views[name] = self._dataset.item_sequences(found)
+                fields[f"{name}_{self.uid_field}"] = self._dataset.inter_feat[self.uid_field][found]
         return views

@@ -108,7 +108,7 @@ class EC4SRecDataset(SequentialDataset):
         rows = self._rows(index)
         batch = {field: self.inter_feat[field][rows] for field in self.inter_feat if field != self.WINDOW_START}
         lengths = batch[self.item_list_length_field]
-        position, inside = self._window(rows, lengths)
+        position, inside = self.window_cells(rows)
         unused = (self.config["unused_col"] or {}).get("inter", ())
         for field in self._history:
             if field != self.uid_field and f"{field}{self.config['LIST_SUFFIX']}" not in unused:
@@ -123,7 +123,7 @@ class EC4SRecDataset(SequentialDataset):
         lengths = self.inter_feat[self.item_list_length_field][rows]
         if self._history is None:
             return self.inter_feat[self.item_id_list_field][rows], lengths
-        position, inside = self._window(rows, lengths)
+        position, inside = self.window_cells(rows)
         return self._history[self.iid_field][position] * inside, lengths
 
     @property
@@ -132,9 +132,9 @@ class EC4SRecDataset(SequentialDataset):
         return self.inter_feat[self.item_list_length_field]
 
     @property
-    def shares_windows(self) -> bool:
-        """Whether :attr:`window_start` is known, as it is unless the windows were read from files."""
-        return self._history is not None
+    def history(self):
+        """Every interaction once, of all users and in the order of time; None where windows were read from files."""
+        return self._history
 
     @property
     def window_start(self) -> torch.Tensor:
@@ -148,10 +148,10 @@ class EC4SRecDataset(SequentialDataset):
         rows = torch.as_tensor(index)
         return rows.nonzero(as_tuple=True)[0] if rows.dtype == torch.bool else rows.long().reshape(-1)
 
-    def _window(self, rows, lengths) -> tuple[torch.Tensor, torch.Tensor]:
+    def window_cells(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Where in the history each cell of the windows is read from, and which cells hold an item, both ``[R, L]``."""
         cell = torch.arange(self.max_item_list_len)
-        inside = cell < lengths.unsqueeze(1)
+        inside = cell < self.item_seq_len[rows].unsqueeze(1)
         start = self.inter_feat[self.WINDOW_START][rows].unsqueeze(1)
         return torch.where(inside, start + cell, start), inside
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from contextlib import contextmanager
 
 import torch
@@ -19,7 +18,7 @@ _CPU_TILE, _GPU_TILE = 512, 4096
 _BLOCK = 32
 
 
-class Explainer(ABC):
+class Explainer:
     """Attributes a model's prediction to the items of the sequence.
 
     Args:
@@ -35,15 +34,54 @@ class Explainer(ABC):
     def __init__(self, model, target: str = "predicted", output: str = "logit", batch_size: int = 4096):
         self.model, self.target, self.output, self.batch_size = model, target, output, batch_size
 
-    @abstractmethod
-    def attribute(self, item_seq: Tensor, item_seq_len: Tensor, next_item: Tensor | None = None) -> Tensor:
+    #: How many times a sequence is encoded at once, for the memory.
+    perturbations = 1
+
+    @classmethod
+    def refusal(cls, backbone) -> str | None:
+        """Why this explainer cannot explain a backbone, or None."""
+        if backbone.takes_embeddings:
+            return None
+        return f"which changes the embeddings of items one by one, where {backbone.name} looks them up otherwise"
+
+    def prepare(self, dataset) -> None:
+        """Refuse a data set that cannot be explained; called before training starts."""
+
+    def attribute(
+        self, item_seq: Tensor, item_seq_len: Tensor, next_item: Tensor | None = None, user: Tensor | None = None
+    ) -> Tensor:
         """Raw attributions ``[B, L]`` of the items of ``item_seq [B, L]``, 0 on padding.
 
         Dropout is off, no gradient is kept, and the model is left as it was found.
 
         Args:
             next_item: ``[B]``, the true next items; needed for ``target: next`` only.
+            user: ``[B]``; needed for backbones that encode the user only.
         """
+        parts, size = [], max(1, 4 * self.batch_size // (item_seq.shape[1] * self.perturbations))
+        with self.inference():
+            for seq, lengths, wanted, of in self._parts(size, item_seq, item_seq_len, next_item, user):
+                encoded = self.model.backbone.encode(seq, lengths, user=of)
+                item = self.chosen_item(encoded, wanted)
+                parts.append(self._attribute(seq, lengths, of, encoded, item))
+        return self._inside(parts, item_seq_len)
+
+    def _attribute(self, item_seq, item_seq_len, user, encoded, item) -> Tensor:
+        """What :meth:`attribute` gives for a part of its sequences, anything on padding; ``encoded [B, d]`` are their
+        representations and ``item [B]`` what :meth:`chosen_item` gave."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _parts(size, *tensors):
+        """So many rows at a time of all ``tensors``, of which some may be None."""
+        count = -(-len(tensors[0]) // size)
+        return zip(*([None] * count if tensor is None else tensor.split(size) for tensor in tensors))
+
+    @staticmethod
+    def _inside(parts, item_seq_len):
+        scores = torch.cat(parts)
+        inside = torch.arange(scores.shape[1], device=scores.device) < item_seq_len.unsqueeze(1)
+        return torch.where(inside, scores, 0.0)
 
     def table(self, dataset, device, show_progress: bool = False) -> ImportanceTable:
         """The importance of all instances of ``dataset``."""
@@ -52,10 +90,11 @@ class Explainer(ABC):
         batches = lengths.argsort(stable=True).split(max(1, self.batch_size // 8))
         for rows in tqdm(batches, ncols=100, desc="Explain    ") if show_progress else batches:
             item_seq, item_seq_len = dataset.item_sequences(rows)
-            item_seq = item_seq[:, : int(item_seq_len[-1])]
-            next_item = dataset.inter_feat[dataset.iid_field][rows]
-            scores = self.attribute(item_seq.to(device), item_seq_len.to(device), next_item.to(device))
-            table.set_rows(rows, scores.cpu())
+            if self.model.backbone.padding_free:
+                item_seq = item_seq[:, : int(item_seq_len[-1])]
+            fields = (dataset.inter_feat[field][rows] for field in (dataset.iid_field, dataset.uid_field))
+            given = (item_seq, item_seq_len, *fields)
+            table.set_rows(rows, self.attribute(*(tensor.to(device) for tensor in given)).cpu())
         return table
 
     def chosen_item(self, encoded: Tensor, next_item: Tensor | None) -> Tensor | None:
@@ -65,6 +104,11 @@ class Explainer(ABC):
         if self.target == "next" and next_item is None:
             raise ValueError("explain_target: next needs next_item, the true next item of every sequence")
         return next_item if self.target == "next" else None
+
+    def explained(self, embedding, item_seq, item_seq_len, user, item) -> Tensor:
+        """The explained quantity ``[B]`` of sequences whose items have the embeddings ``[B, L, d]``."""
+        encoded = self.model.backbone.encode(item_seq, item_seq_len, item_embedding=embedding, user=user)
+        return self.outcome(encoded, item)
 
     def outcome(self, encoded: Tensor, item: Tensor | None) -> Tensor:
         """The explained quantity ``[B]`` for representations ``[B, d]`` and the items that :meth:`chosen_item` gave."""
@@ -91,8 +135,8 @@ class Explainer(ABC):
 
         first = self._over_items(encoded, block_maxima).argmax(1, keepdim=True) * _BLOCK + 1
         items = (first + torch.arange(_BLOCK, device=encoded.device)).clamp(max=backbone.n_items - 1)
-        scores = torch.bmm(backbone.embed(items), encoded.unsqueeze(2)).squeeze(2)
-        return items.gather(1, scores.argmax(1, keepdim=True)).squeeze(1)
+        best = backbone.score(encoded, items).argmax(1, keepdim=True)
+        return items.gather(1, best).squeeze(1)
 
     def _over_items(self, encoded, reduce):
         """``reduce(scores [b, w])``, ``[b, k]`` each, for tiles of the scores of all items, ``[B, tiles * k]``."""
@@ -116,6 +160,12 @@ class Explainer(ABC):
         finally:
             for module, training in modes:
                 module.training = training
+
+    @contextmanager
+    def gradients(self):
+        """Gradients inside of :meth:`inference`; cuDNN has none for recurrent layers that are not in training."""
+        with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+            yield
 
 
 def _side(device):

@@ -18,37 +18,20 @@ class Occlusion(Explainer):
     captum's ``Occlusion`` over the item embeddings with ``sliding_window_shapes=(1, d)`` and ``baselines=0``.
     """
 
-    def attribute(self, item_seq, item_seq_len, next_item=None):
-        backbone = self.model.backbone
-        length = item_seq.shape[1]
-        with self.inference():
-            encoded = backbone.encode(item_seq, item_seq_len)
-            item = self.chosen_item(encoded, next_item)
-            whole = self.outcome(encoded, item)
-            # Every position of a chunk of sequences is occluded at once; positions of padding come out as 0 below.
-            rows = max(1, self.batch_size // length)
-            items = [None] * -(-len(item_seq) // rows) if item is None else item.split(rows)
-            without = [
-                self._occluded(seq, lengths, chosen)
-                for seq, lengths, chosen in zip(item_seq.split(rows), item_seq_len.split(rows), items)
-            ]
-        inside = torch.arange(length, device=item_seq.device) < item_seq_len.unsqueeze(1)
-        return torch.where(inside, whole.unsqueeze(1) - torch.cat(without), 0.0)
+    def _attribute(self, item_seq, item_seq_len, user, encoded, item):
+        # Every position of a chunk of sequences is occluded at once, those of padding too.
+        rows = max(1, self.batch_size // item_seq.shape[1])
+        parts = self._parts(rows, item_seq, item_seq_len, user, item)
+        return self.outcome(encoded, item).unsqueeze(1) - torch.cat([self._occluded(*part) for part in parts])
 
-    def _occluded(self, item_seq, item_seq_len, item):
+    def _occluded(self, item_seq, item_seq_len, user, item):
         """The outcome without each position, ``[R, L]``."""
-        backbone = self.model.backbone
         n, length = item_seq.shape
         kept = torch.eye(length, dtype=torch.bool, device=item_seq.device).logical_not()
-        embedding = backbone.embed(item_seq).unsqueeze(1) * kept.unsqueeze(-1)  # (R, L occluded, L, d)
-        encoded = backbone.encode(
-            item_seq.repeat_interleave(length, 0),
-            item_seq_len.repeat_interleave(length, 0),
-            item_embedding=embedding.flatten(0, 1),
-        )
-        if item is not None:
-            item = item.repeat_interleave(length, 0)
-        return self.outcome(encoded, item).view(n, length)
+        embedding = self.model.backbone.embed(item_seq).unsqueeze(1) * kept.unsqueeze(-1)  # (R, L occluded, L, d)
+        given = (item_seq, item_seq_len, user, item)
+        repeated = [None if tensor is None else tensor.repeat_interleave(length, 0) for tensor in given]
+        return self.explained(embedding.flatten(0, 1), *repeated).view(n, length)
 
     def table(self, dataset, device, show_progress=False):
         """The importance of all instances, where the encoder is causal with the work of prefixes shared.
@@ -56,7 +39,7 @@ class Occlusion(Explainer):
         An instance is a prefix of every longer one whose window starts at the same interaction, so one pass over the
         longest with an item occluded gives that item's effect on all of them.
         """
-        if self.model.backbone.fast_encoder is None or not dataset.shares_windows:
+        if self.model.backbone.fast_encoder is None or not dataset.history is not None:
             return super().table(dataset, device, show_progress)
         lengths = dataset.item_seq_len
         next_item = dataset.inter_feat[dataset.iid_field]

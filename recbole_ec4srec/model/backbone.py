@@ -6,6 +6,7 @@ import inspect
 
 import torch
 import torch.nn.functional as F
+from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.model.layers import FeedForward
 from recbole.utils import get_model
@@ -13,15 +14,29 @@ from torch import Tensor, nn
 
 from recbole_ec4srec.config import ConfigError
 from recbole_ec4srec.model import sasrec
+from recbole_ec4srec.model.adapters import ADAPTERS, NO_ENCODERS, Adapter
 from recbole_ec4srec.model.cross_entropy import linear_cross_entropy
 from recbole_ec4srec.model.dropout import use_fast_dropout
 from recbole_ec4srec.model.grouping import group_bounds
 
-#: Backbones for which cutting the padding on the right changes no number: what stands at a position depends on
-#: earlier positions alone.
-PADDING_FREE = ("SASRec", "GRU4Rec")
+#: Backbones for which cutting the padding on the right changes no number.
+PADDING_FREE = (
+    "SASRec",
+    "GRU4Rec",
+    "NARM",
+    "BERT4Rec",
+    "CORE",
+    "S3Rec",
+    "SASRecF",
+    "GRU4RecF",
+    "FDSA",
+    "GCSAN",
+    "SRGNN",
+)
 #: Backbones whose own modules are run in a faster order, by ``encode`` and ``PrefixPass`` of a module.
 FAST_ENCODERS = {"SASRec": sasrec}
+# What RecBole's models call the arguments of ``forward``.
+_SEQUENCE, _LENGTH, _USER = ("item_seq", "seq_item"), ("item_seq_len", "seq_item_len"), ("user",)
 
 
 def backbone_class(name: str) -> type:
@@ -36,12 +51,24 @@ def backbone_class(name: str) -> type:
         raise ConfigError(f"backbone: got {name!r}, allowed is a sequential recommender of RecBole's") from None
     if not issubclass(found, SequentialRecommender) or not found.__module__.startswith("recbole.model."):
         raise ConfigError(f"backbone: got {name!r}, which is not one of RecBole's sequential recommenders")
-    parameters = list(inspect.signature(found.forward).parameters)[1:]
-    if parameters != ["item_seq", "item_seq_len"]:
+    if name in NO_ENCODERS:
+        raise ConfigError(f"backbone: got {name!r}, {NO_ENCODERS[name]}")
+    known = (*_SEQUENCE, *_LENGTH, *_USER, *ADAPTERS.get(name, Adapter()).arguments)
+    parameters = _parameters(found)
+    if any(parameter not in known for parameter in parameters):
         raise ConfigError(
-            f"backbone: got {name!r}, whose forward({', '.join(parameters)}) is no encoder of (item_seq, item_seq_len)"
+            f"backbone: got {name!r}, whose forward({', '.join(parameters)}) is no encoder of (item_seq, item_seq_len) "
+            "and perhaps the user"
         )
     return found
+
+
+def _parameters(model_class):
+    return list(inspect.signature(model_class.forward).parameters)[1:]
+
+
+def _close(a, b):
+    return torch.allclose(a, b, rtol=1e-3, atol=1e-5)
 
 
 class _WithMaskItem:
@@ -59,6 +86,11 @@ class _WithMaskItem:
 
     def num(self, field):
         return self._dataset.num(field) + (field == self._dataset.iid_field)
+
+    def get_item_feature(self):
+        """The mask item has the features of the padding: none."""
+        features = self._dataset.get_item_feature()
+        return Interaction({name: torch.cat([values, values[:1]]) for name, values in features.interaction.items()})
 
 
 class Backbone(nn.Module):
@@ -79,43 +111,101 @@ class Backbone(nn.Module):
         super().__init__()
         self.name = name = config["backbone"]
         self.n_items = dataset.item_num
+        self._parameters_of_forward = _parameters(backbone_class(name))
+        self._adapter = ADAPTERS.get(name, Adapter())
         try:
             self.model = backbone_class(name)(config, _WithMaskItem(dataset))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            if isinstance(error, ConfigError):
-                raise
-            raise ConfigError(f"backbone: got {name!r}, which RecBole cannot build here: {error}") from error
-        table = getattr(self.model, "item_embedding", None)
-        if not isinstance(table, nn.Embedding) or table.num_embeddings != self.n_items + 1:
-            raise ConfigError(f"backbone: got {name!r}, which has no item embedding with a row for every item")
+        except Exception as error:  # whatever a model of RecBole's makes of settings and data that it cannot use
+            reason = f"{type(error).__name__}: {error}"
+            raise ConfigError(f"backbone: got {name!r}, which RecBole cannot build here ({reason})") from error
+        for table in ("item_embedding", self._adapter.table):
+            table = getattr(self.model, table, None)
+            if not isinstance(table, nn.Embedding) or table.num_embeddings <= self.n_items:
+                raise ConfigError(f"backbone: got {name!r}, which has no item embedding with a row for every item")
         self.padding_free = name in PADDING_FREE
         use_fast_dropout(self)
         for module in self.modules():
             if isinstance(module, FeedForward) and config["hidden_act"] == "gelu":
                 module.intermediate_act_fn = F.gelu  # the same function, in one kernel
+        self.to(config["device"])
+        self._compare_with_recbole(dataset)
+
+    @torch.no_grad()
+    def _compare_with_recbole(self, dataset):
+        """Refuse a backbone whose scores are not ours."""
+        model, training = self.model, self.model.training
+        generator, length = torch.Generator().manual_seed(0), model.max_seq_length
+        lengths = torch.tensor([1, 1 + length // 2, length])
+        item_seq = torch.randint(1, self.n_items, (3, length), generator=generator)
+        item_seq = item_seq * (torch.arange(length) < lengths.unsqueeze(1))
+        user = torch.full((3,), dataset.num(model.USER_ID) - 1)
+        batch = Interaction({model.ITEM_SEQ: item_seq, model.ITEM_SEQ_LEN: lengths, model.USER_ID: user})
+        batch = batch.to(next(self.parameters()).device)
+        item_seq, lengths, user = batch[model.ITEM_SEQ], batch[model.ITEM_SEQ_LEN], batch[model.USER_ID]
+        model.eval()
+        try:
+            theirs = model.full_sort_predict(batch)
+            encoded = self(item_seq, lengths, user=user)
+            ours = self.score_all(encoded)
+            if theirs.shape[1] < self.n_items or not _close(theirs.narrow(1, 0, self.n_items), ours):
+                raise ValueError("its scores are not products of a representation of the sequence and vectors of items")
+            self.takes_embeddings = self._follows_embeddings(encoded, item_seq, lengths, user)
+        except Exception as error:  # RecBole's models have no errors of their own
+            reason = f"{type(error).__name__}: {error}"
+            raise ConfigError(f"backbone: got {self.name!r}, which is no encoder for EC4SRec ({reason})") from error
+        finally:
+            model.train(training)
+
+    def _follows_embeddings(self, encoded, item_seq, item_seq_len, user):
+        """Whether ``item_embedding`` can be given, as most explanations need: its own embeddings give ``encoded``, and
+        others something else."""
+        embedding = self.embed(item_seq)
+        try:
+            own, none = (self(item_seq, item_seq_len, given, user) for given in (embedding, embedding * 0))
+        except (RuntimeError, IndexError):  # it looks other things up than a sequence
+            return False
+        return _close(own, encoded) and not _close(none, encoded)
 
     @property
     def fast_encoder(self):
         """The module that runs this backbone faster, or None."""
         return FAST_ENCODERS.get(self.name)
 
-    def forward(self, item_seq: Tensor, item_seq_len: Tensor, item_embedding: Tensor | None = None) -> Tensor:
+    def forward(
+        self, item_seq: Tensor, item_seq_len: Tensor, item_embedding: Tensor | None = None, user: Tensor | None = None
+    ) -> Tensor:
         """Encode ``item_seq [B, L]`` as it is padded.
 
         Args:
             item_embedding: ``[B, L, d]``; taken in the place of the embeddings of ``item_seq``, which still tells
                 where the padding is.
+            user: ``[B]``; some backbones need it.
         """
+        ids = self._adapter.inputs(self.model, item_seq, item_seq_len)
+        arguments = dict(self._adapter.arguments)
+        for names, value in ((_SEQUENCE, ids), (_LENGTH, item_seq_len.clone()), (_USER, user)):
+            arguments.update({name: value for name in names if name in self._parameters_of_forward})
+        if "user" in arguments and user is None:
+            raise ValueError(f"{self.name} encodes the user with the sequence: user is needed")
         if item_embedding is None:
-            return self.model(item_seq, item_seq_len)
-        handle = self.model.item_embedding.register_forward_hook(lambda *_: item_embedding)
-        try:
-            return self.model(item_seq, item_seq_len)
-        finally:
-            handle.remove()
+            states = self.model(**arguments)
+        else:
+            handle = self.model.item_embedding.register_forward_hook(
+                lambda _, looked_up, found: self._adapter.embedded(self.model, looked_up[0], found, item_embedding)
+            )
+            try:
+                states = self.model(**arguments)
+            finally:
+                handle.remove()
+        return states if states.dim() == 2 else self.model.gather_indexes(states, item_seq_len - 1)
 
     def encode(
-        self, item_seq: Tensor, item_seq_len: Tensor, host_lengths=None, item_embedding: Tensor | None = None
+        self,
+        item_seq: Tensor,
+        item_seq_len: Tensor,
+        host_lengths=None,
+        item_embedding: Tensor | None = None,
+        user: Tensor | None = None,
     ) -> Tensor:
         """Encode ``item_seq [B, L]`` in groups of similar length, each cut to its longest, where that changes nothing.
 
@@ -127,7 +217,7 @@ class Backbone(nn.Module):
             host_lengths = item_seq_len.numpy()
         if host_lengths is None or not self.padding_free:
             if self.fast_encoder is None:
-                return self(item_seq, item_seq_len, item_embedding)
+                return self(item_seq, item_seq_len, item_embedding, user)
             everything = [(0, len(item_seq), item_seq.shape[1])]
             return self.fast_encoder.encode(self.model, item_seq, item_seq_len, everything, item_embedding)
         order = item_seq_len.argsort(stable=True)
@@ -140,29 +230,53 @@ class Backbone(nn.Module):
         else:
             counts = [end - start for start, end, _ in groups]
             embeddings = [None] * len(groups) if item_embedding is None else item_embedding.split(counts)
-            parts = zip(item_seq.split(counts), item_seq_len.split(counts), embeddings, groups)
+            users = [None] * len(groups) if user is None else user.index_select(0, order).split(counts)
+            parts = zip(item_seq.split(counts), item_seq_len.split(counts), embeddings, users, groups)
             encoded = torch.cat(
                 [
-                    self(seq.narrow(1, 0, width), lengths, emb if emb is None else emb.narrow(1, 0, width))
-                    for seq, lengths, emb, (_, _, width) in parts
+                    self(seq.narrow(1, 0, width), lengths, emb if emb is None else emb.narrow(1, 0, width), of)
+                    for seq, lengths, emb, of, (_, _, width) in parts
                 ]
             )
         return encoded.index_select(0, order.argsort())
 
     def embed(self, items: Tensor) -> Tensor:
-        """Embeddings of item ids, ``[…]`` to ``[…, d]``."""
+        """Embeddings of item ids, ``[…]`` to ``[…, d]``, as a sequence has them."""
         return self.model.item_embedding(items)
+
+    def at_items(self, values: Tensor) -> Tensor:
+        """What belongs to the places that the model sees, as what belongs to the items of the sequence, ``[B, L]``."""
+        return self._adapter.at_items(values)
+
+    def item_vectors(self, first: int = 0, count: int | None = None) -> Tensor:
+        """What representations are multiplied with to score items, ``[n_items, d]`` with the padding and without
+        ``[m]``; or that of the ``count`` items from ``first`` on."""
+        weight = getattr(self.model, self._adapter.table).weight
+        return self._adapter.item_vectors(
+            self.model, weight.narrow(0, first, self.n_items - first if count is None else count)
+        )
 
     def score_all(self, encoded: Tensor, first: int = 0, count: int | None = None) -> Tensor:
         """Scores of all items, the padding included and ``[m]`` not, ``[B, d]`` to ``[B, n_items]``; or of the
         ``count`` items from ``first`` on."""
-        count = self.n_items - first if count is None else count
-        return encoded @ self.model.item_embedding.weight.narrow(0, first, count).T
+        vectors, bias = self.item_vectors(first, count), self._adapter.item_bias(self.model)
+        scores = encoded @ vectors.T
+        return scores if bias is None else scores + bias.narrow(0, first, len(vectors))
 
     def cross_entropy(self, encoded: Tensor, items: Tensor) -> Tensor:
         """The mean cross-entropy (Eq. 2) of :meth:`score_all` and the true next items ``[B]``, a scalar."""
-        return linear_cross_entropy(encoded, self.model.item_embedding.weight.narrow(0, 0, self.n_items), items)
+        vectors, bias = self.item_vectors(), self._adapter.item_bias(self.model)
+        if bias is not None:  # one dimension more, which is 1 in every representation
+            vectors = torch.cat([vectors, bias.narrow(0, 0, self.n_items).unsqueeze(1)], 1)
+            encoded = torch.cat([encoded, torch.ones_like(encoded.narrow(1, 0, 1))], 1)
+        return linear_cross_entropy(encoded, vectors, items)
 
     def score(self, encoded: Tensor, items: Tensor) -> Tensor:
-        """The score of one item for each row: ``[B, d]`` and ``[B]`` to ``[B]``."""
-        return (encoded * self.embed(items)).sum(-1)
+        """The scores of items for each row: ``[B, d]`` and ``[B]`` to ``[B]``, or ``[B, k]`` to ``[B, k]``."""
+        vectors = self._adapter.item_vectors(self.model, getattr(self.model, self._adapter.table)(items))
+        bias = self._adapter.item_bias(self.model)
+        if items.dim() == 1:
+            scores = (encoded * vectors).sum(-1)
+        else:
+            scores = torch.bmm(vectors, encoded.unsqueeze(2)).squeeze(2)
+        return scores if bias is None else scores + bias.take(items)

@@ -46,9 +46,10 @@ class EC4SRec(SequentialRecommender):
         """The id of the mask item ``[m]``."""
         return self.n_items
 
-    def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
-        """Representations ``[B, d]`` of sequences ``[B, L]`` with their lengths ``[B]``."""
-        return self.backbone.encode(item_seq, item_seq_len)
+    def forward(self, item_seq: Tensor, item_seq_len: Tensor, user: Tensor | None = None) -> Tensor:
+        """Representations ``[B, d]`` of sequences ``[B, L]`` with their lengths ``[B]`` and, for a backbone that needs
+        them, users ``[B]``."""
+        return self.backbone.encode(item_seq, item_seq_len, user=user)
 
     def _encode(self, interaction, views) -> dict:
         """Representations of the named sequences of a batch, all encoded together; ``""`` names the instances."""
@@ -58,7 +59,13 @@ class EC4SRec(SequentialRecommender):
         known = getattr(interaction, "host_lengths", {})
         host = [known.get(name + self.ITEM_SEQ_LEN) for name in names]
         host = None if any(lengths is None for lengths in host) else np.concatenate(host)
-        encoded = self.backbone.encode(torch.cat(seqs), torch.cat(lens), host)
+        # A retrieved sequence is another user's; every other view is of the instance's own.
+        own = interaction[self.USER_ID]
+        users = [
+            interaction[name + self.USER_ID] if name + self.USER_ID in interaction else _head(own, seq)
+            for name, seq in zip(names, seqs)
+        ]
+        encoded = self.backbone.encode(torch.cat(seqs), torch.cat(lens), host, user=torch.cat(users))
         return dict(zip(views, encoded.split([len(seq) for seq in seqs])))
 
     def calculate_loss(self, interaction) -> tuple:

@@ -23,17 +23,19 @@ def encode(model, item_seq: Tensor, item_seq_len: Tensor, groups, item_embedding
         groups: ``(start, end, width)`` of consecutive sequences, none of a group longer than its width.
         item_embedding: ``[N, L, d]``, taken in the place of the embeddings of ``item_seq``.
     """
-    embedded, last, offset = [], [], 0
+    tokens, positions, last, offset = [], [], [], 0
     counts = [end - start for start, end, _ in groups]
     inputs = item_seq if item_embedding is None else item_embedding
     for seq, lengths, (_, _, width) in zip(inputs.split(counts), item_seq_len.split(counts), groups):
-        cut = seq.narrow(1, 0, width)
-        item_emb = model.item_embedding(cut) if item_embedding is None else cut
-        embedded.append((item_emb + model.position_embedding.weight.narrow(0, 0, width)).flatten(0, 1))
+        tokens.append(seq.narrow(1, 0, width).flatten(0, 1))
+        place = model.position_embedding.weight.narrow(0, 0, width)
+        positions.append(place.expand(len(seq), -1, -1).flatten(0, 1))
         last.append(torch.arange(len(seq), device=seq.device) * width + offset + lengths - 1)
         offset += len(seq) * width
-    hidden = model.dropout(model.LayerNorm(torch.cat(embedded)))  # (tokens, d)
-    last = torch.cat(last)
+    tokens, last = torch.cat(tokens), torch.cat(last)
+    # Looked up at once: the gradient of every lookup is as large as the table.
+    embedded = model.item_embedding(tokens) if item_embedding is None else tokens
+    hidden = model.dropout(model.LayerNorm(embedded + torch.cat(positions)))  # (tokens, d)
     *layers, final = model.trm_encoder.layer
     for layer in layers:
         context = _attend(layer.multi_head_attention, hidden, groups)

@@ -1,0 +1,97 @@
+"""Controls: importance that no model gave."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+
+from recbole_ec4srec.config import ConfigError
+from recbole_ec4srec.data import ImportanceTable
+from recbole_ec4srec.explain.base import Explainer
+
+
+class _Control(Explainer):
+    """An explainer that looks at no model."""
+
+    @classmethod
+    def refusal(cls, backbone):
+        return None
+
+
+class Random(_Control):
+    """Uniform random numbers, new ones at every update; the same for the same seed."""
+
+    def __init__(self, model, target="predicted", output="logit", batch_size=4096, seed=0):
+        super().__init__(model, target, output, batch_size)
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def attribute(self, item_seq, item_seq_len, next_item=None, user=None):
+        scores = torch.rand(item_seq.shape, generator=self._generator).to(item_seq.device)
+        return self._inside([scores], item_seq_len)
+
+    def table(self, dataset, device, show_progress=False):
+        table = ImportanceTable(dataset.item_seq_len, dataset.max_item_list_len)
+        table.values.uniform_(generator=self._generator)
+        return table
+
+
+class Oracle(_Control):
+    """The scores that the data bring with them.
+
+    Args:
+        scores: a field of the interactions (to be loaded by ``load_col``), or a tab-separated file with a header and the
+            columns user, item, score.
+    """
+
+    def __init__(self, model, target="predicted", output="logit", batch_size=4096, scores=""):
+        super().__init__(model, target, output, batch_size)
+        self.scores = scores
+        self._score = None
+
+    def attribute(self, item_seq, item_seq_len, next_item=None, user=None):
+        raise NotImplementedError("explainer: oracle knows the training instances alone, see table()")
+
+    def prepare(self, dataset):
+        history = dataset.history
+        if self._score is None:
+            score = history[self.scores] if self.scores in history else self._from_file(dataset, history)
+            if score.dim() != 1 or not score.float().isfinite().all():
+                raise ConfigError(
+                    f"oracle_scores: got {self.scores!r}, allowed is a finite number for each interaction"
+                )
+            self._score = score.float()
+
+    def table(self, dataset, device, show_progress=False):
+        self.prepare(dataset)
+        table = ImportanceTable(dataset.item_seq_len, dataset.max_item_list_len)
+        for rows in torch.arange(len(table)).split(1 << 16):
+            table.set_rows(rows, self._score[dataset.window_cells(rows)[0]])
+        return table
+
+    def _from_file(self, dataset, history):
+        fields = ", ".join(field for field in history if history[field].dim() == 1)
+        try:
+            file = pd.read_csv(self.scores, sep="\t", dtype={0: str, 1: str})
+            user, item, score = (file.iloc[:, column] for column in range(3))
+            score = score.to_numpy(np.float64)
+        except (OSError, ValueError, IndexError) as error:
+            raise ConfigError(
+                f"oracle_scores: got {self.scores!r}, allowed is a field of the interactions ({fields}) or a "
+                f"tab-separated file of user, item, score ({type(error).__name__}: {error})"
+            ) from error
+        users, items = dataset.field2token_id[dataset.uid_field], dataset.field2token_id[dataset.iid_field]
+        pair = user.map(users).fillna(0).to_numpy(np.int64) * len(items) + item.map(items).fillna(0).to_numpy(np.int64)
+        order = np.argsort(pair, kind="stable")
+        wanted = history[dataset.uid_field].numpy() * len(items) + history[dataset.iid_field].numpy()
+        place = np.searchsorted(pair, wanted, sorter=order, side="right") - 1
+        found = pair[order[place]] == wanted
+        if not found.all():
+            row = int(np.flatnonzero(~found)[0])
+            user = dataset.id2token(dataset.uid_field, int(history[dataset.uid_field][row]))
+            item = dataset.id2token(dataset.iid_field, int(history[dataset.iid_field][row]))
+            raise ConfigError(
+                f"oracle_scores: {self.scores} has no score for {(~found).sum()} of {len(found)} interactions, "
+                f"the first of user {user} and item {item}"
+            )
+        return torch.from_numpy(score[order[place]])
