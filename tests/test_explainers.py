@@ -1,5 +1,7 @@
 """Every explanation method against captum or by hand, on every backbone of the paper and its code."""
 
+import itertools
+
 import captum.attr
 import numpy as np
 import pytest
@@ -125,13 +127,11 @@ def test_chunks_and_grouping_change_nothing(backbone, explainer, model):
     torch.testing.assert_close(explainer_of(built, explainer).attribute(*cut), whole[:, :5], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("explainer", [*CAPTUMS, "attention", "captum:GradientShap"])
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize(
+    ("backbone", "explainer"),
+    [*itertools.product(BACKBONES, CAPTUMS), ("SASRec", "attention"), ("BERT4Rec", "attention")],
+)
 def test_the_table_holds_what_each_instance_gets(backbone, explainer, model):
-    if (backbone, explainer) in (("GRU4Rec", "attention"), ("Caser", "attention")):
-        pytest.skip("no attention")
-    if explainer == "captum:GradientShap":
-        pytest.skip("its random numbers depend on the batch")
     built = model(backbone)
     dataset = built.train_data._dataset
     table = explainer_of(built, explainer, batch_size=64).table(dataset, torch.device("cpu"))
@@ -179,7 +179,7 @@ def test_attention_of_bert4rec_is_that_of_its_mask_and_its_first_item_is_not_see
 
 
 def test_attention_needs_attention(experiment):
-    with pytest.raises(ConfigError, match="explainer: got 'attention'.*MultiHeadAttention.*GRU4Rec has not"):
+    with pytest.raises(ConfigError, match=r"explainer: got 'attention'.*MultiHeadAttention.*GRU4Rec has not"):
         experiment(backbone="GRU4Rec", explainer="attention")
 
 
@@ -296,7 +296,7 @@ def test_an_oracle_has_to_know_every_interaction(with_scores, experiment):
     lines = (with_scores / "scores.tsv").read_text().splitlines()
     short.write_text("\n".join(line for line in lines if not line.startswith("same\t")) + "\n")
     built = experiment(explainer="oracle", oracle_scores=str(short), **SCORED)
-    with pytest.raises(ConfigError, match="no score for 6 of .* interactions, the first of user same and item i5"):
+    with pytest.raises(ConfigError, match=r"no score for 6 of .* interactions, the first of user same and item i5"):
         built.fit(saved=False)
     assert built.trainer.train_loss_dict == {}  # before any training
 
@@ -319,7 +319,7 @@ def test_a_file_that_is_no_oracle_is_refused(content, reason, tmp_path, experime
 
 
 def test_an_oracle_needs_scores_that_are_numbers(with_scores, experiment, make_config):
-    with pytest.raises(ConfigError, match="^oracle_scores: got '', allowed is a field"):
+    with pytest.raises(ConfigError, match=r"^oracle_scores: got '', allowed is a field"):
         make_config(explainer="oracle")
     text = (with_scores / "scores.tsv").read_text()
     text = text.replace(f"same\ti5\t{importance_of('same', 'i5')}", "same\ti5\tnan")

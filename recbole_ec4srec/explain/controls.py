@@ -40,8 +40,8 @@ class Oracle(_Control):
     """The scores that the data bring with them.
 
     Args:
-        scores: a field of the interactions (to be loaded by ``load_col``), or a tab-separated file with a header and the
-            columns user, item, score.
+        scores: a field of the interactions (to be loaded by ``load_col``), or a tab-separated file with a header and
+            the columns user, item, score.
     """
 
     def __init__(self, model, target="predicted", output="logit", batch_size=4096, scores=""):

@@ -1,12 +1,14 @@
 """What RecBole's sequential recommenders do differently when they encode a sequence and score items.
 
-Most need no word: ``forward`` of the sequence (and its length, and its user) gives the representation, and scores are its
-products with the rows of ``item_embedding``. :class:`Adapter` is that; the others are told apart by name. Whether it
-holds for a backbone is not assumed: :class:`~recbole_ec4srec.model.backbone.Backbone` compares its scores with
+Most need no word: ``forward`` of the sequence (and its length, and its user) gives the representation, and scores are
+its products with the rows of ``item_embedding``. :class:`Adapter` is that; the others are told apart by name. Whether
+it holds for a backbone is not assumed: :class:`~recbole_ec4srec.model.backbone.Backbone` compares its scores with
 RecBole's when it is built.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -19,14 +21,14 @@ class Adapter:
     #: The module with a row for every item that is scored.
     table = "item_embedding"
     #: Arguments of ``forward`` beside the sequence, its length and its user.
-    arguments: dict = {}
+    arguments: ClassVar = {}
 
     def inputs(self, model, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """The ids ``[B, L]`` that ``forward`` is to see."""
         return item_seq
 
     def embedded(self, model, ids: Tensor, found: Tensor, given: Tensor) -> Tensor:
-        """What :meth:`inputs` makes of the embeddings ``given [B, L, d]`` of a sequence; ``found`` are those of ``ids``."""
+        """What :meth:`inputs` makes of the embeddings ``given [B, L, d]``; ``found`` are those of ``ids``."""
         return given
 
     def at_items(self, values: Tensor) -> Tensor:
@@ -95,7 +97,7 @@ class NPE(Adapter):
 class S3Rec(Adapter):
     """Fine-tuning reads from left to right. The pre-training of its own is not part of EC4SRec."""
 
-    arguments = {"bidirectional": False}
+    arguments: ClassVar = {"bidirectional": False}
 
 
 ADAPTERS = {cls.__name__: cls() for cls in (BERT4Rec, CORE, HGN, HRM, NPE, S3Rec)}
