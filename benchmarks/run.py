@@ -16,12 +16,11 @@ import subprocess
 import sys
 from time import perf_counter
 
-import captum
+import captum.attr
 import numpy as np
 import recbole
 import torch
 import torch.nn.functional as F
-from captum.attr import Occlusion as CaptumOcclusion
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.trainer import Trainer
@@ -31,6 +30,7 @@ import recbole_ec4srec
 from recbole_ec4srec.data import augmentation
 from recbole_ec4srec.data.importance import normalise
 from recbole_ec4srec.data.retrieval import GuidedRetrieval, SameTargetIndex
+from recbole_ec4srec.explain import build_explainer
 from recbole_ec4srec.model.cross_entropy import linear_cross_entropy
 
 PAPER = {"train_batch_size": 256, "MAX_ITEM_LIST_LENGTH": 50, "metrics": ["Hit", "NDCG"], "topk": [5, 10]}
@@ -179,35 +179,64 @@ def benchmark_evaluation(args):
     row("evaluation of the validation set", seconds["stock"], seconds["ours"], note=same)
 
 
+CAPTUM = {"occlusion": "Occlusion", "saliency": "Saliency", "integrated_gradients": "IntegratedGradients"}
+
+
 def benchmark_update(args):
     setup = Setup(args, "EC4SRec")
     setup.train(args.steps)
+    header()
+    _against_captum(args, setup, "occlusion", args.captum_instances, max(1, args.repeats // 2))
+
+
+def benchmark_explainers(args):
+    """An update of all instances by every explainer, once after a turn that is not measured."""
+    setup = Setup(args, "EC4SRec")
+    setup.train(args.steps)
+    header()
+    for name in CAPTUM:
+        _against_captum(args, setup, name, args.captum_instances, 1)
+    explainer = build_explainer(setup.config, setup.model, "attention")
+    work = {"ours": lambda: explainer.table(setup.dataset, torch.device("cpu"))}
+    seconds = alternate(work, 1)["ours"]
+    print(f"| importance update, attention | | {statistics.median(seconds):.3g} s | | | captum has no such method |")
+
+
+def _against_captum(args, setup, name, instances, repeats):
+    """All instances by our explainer; some by captum's class, over RecBole's padded forward."""
     setup.model.eval()
-    dataset, backbone, explainer = setup.dataset, setup.model.backbone, setup.trainer.explainer
-    rows = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(1))[: args.captum_instances]
+    dataset, backbone = setup.dataset, setup.model.backbone
+    explainer = build_explainer(setup.config, setup.model, name)
+    rows = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(1))[:instances]
     item_seq, lengths = dataset.item_sequences(rows)
     found = {}
 
     def by_captum():
         with torch.no_grad():
             item = explainer.chosen_item(backbone(item_seq, lengths), None)
-
-            def forward(embedding):
-                return backbone.score(backbone(item_seq, lengths, embedding), item)
-
-            window = (1, backbone.model.hidden_size)
             embedding = backbone.embed(item_seq)
-            found["captum"] = CaptumOcclusion(forward).attribute(embedding, sliding_window_shapes=window)[..., 0]
+
+        def forward(embedding, item_seq, lengths, item):
+            return backbone.score(backbone(item_seq, lengths, embedding), item)
+
+        options = {"sliding_window_shapes": (1, embedding.shape[2])} if name == "occlusion" else {}
+        method = getattr(captum.attr, CAPTUM[name])(forward)
+        with torch.set_grad_enabled(name != "occlusion"):
+            attributions = method.attribute(
+                embedding.requires_grad_(name != "occlusion"),
+                additional_forward_args=(item_seq, lengths, item),
+                **options,
+            ).detach()
+        found["captum"] = attributions[..., 0] if name == "occlusion" else attributions.sum(2)
 
     def ours():
         found["ours"] = explainer.table(dataset, torch.device("cpu"))
 
-    seconds = alternate({"captum": by_captum, "ours": ours}, max(1, args.repeats // 2))
+    seconds = alternate({"captum": by_captum, "ours": ours}, repeats)
     inside = torch.arange(item_seq.shape[1]) < lengths.unsqueeze(1)
     difference = (found["captum"] - found["ours"].rows(rows))[inside].abs().max()
-    header()
     note = f"captum timed on {len(rows)} random instances of {len(dataset)}; largest difference {difference:.1e}"
-    row("importance update", seconds["captum"], seconds["ours"], len(dataset) / len(rows), 1, note)
+    row(f"importance update, {name}", seconds["captum"], seconds["ours"], len(dataset) / len(rows), 1, note)
 
 
 def benchmark_augmentation(args):
@@ -344,6 +373,7 @@ SECTIONS = {
     "step": benchmark_step,
     "evaluation": benchmark_evaluation,
     "update": benchmark_update,
+    "explainers": benchmark_explainers,
     "augmentation": benchmark_augmentation,
     "retrieval": benchmark_retrieval,
     "dataset": benchmark_dataset,

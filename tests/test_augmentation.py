@@ -117,6 +117,25 @@ def test_with_mu_e_of_1_positive_views_keep_the_most_important_item():
     assert unpad(ecrop_negative(*whole, 1.0)) == [[1, 2, 3]]
 
 
+def test_which_of_equally_important_items_counts_as_less_important_is_drawn_anew():
+    scores = [0.0, 0.0, 1.0, 0.0]
+
+    def masked(seq, n, generator):
+        importance = torch.tensor(scores + [0.0] * (seq.shape[1] - 4)).expand(seq.shape)
+        return emask_positive(seq, n, importance, 0.5, MASK, generator)
+
+    counts = outcomes(masked, [1, 2, 3, 4])
+    assert is_uniform(counts, [(MASK, MASK, 3, 4), (MASK, 2, 3, MASK), (1, MASK, 3, MASK)])
+
+
+def test_guided_views_by_the_same_operator_differ_where_items_are_equally_important():
+    guided = GuidedAugmentation(["mask"], ["mask"], 0.4, MASK)
+    tied = batch([[1, 2, 3, 4, 5, 6, 7, 8]] * 50, [[1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]] * 50)
+    (first, _), (second, _) = guided.positive(*tied, seeded())
+    assert (first != second).any(1).float().mean() > 0.8
+    assert torch.equal(first[:, [0, 3, 7]], tied[0][:, [0, 3, 7]])
+
+
 def test_crop_starts_anywhere_with_equal_probability():
     counts = outcomes(lambda seq, n, generator: crop(seq, n, 0.6, generator), [1, 2, 3, 4, 5])
     assert is_uniform(counts, [(1, 2, 3), (2, 3, 4), (3, 4, 5)])
@@ -244,10 +263,11 @@ def test_ereorder_moves_only_the_least_important_items(drawn, percent, seed):
     sequences, importance = drawn
     views = unpad(ereorder_positive(*batch(sequences, importance), percent / 100, seeded(seed)))
     for view, sequence, scores in zip(views, sequences, importance):
-        chosen = looped_lowest(scores, percent * len(sequence) // 100)
-        assert [view[i] for i in range(len(sequence)) if i not in chosen] == [
-            sequence[i] for i in range(len(sequence)) if i not in chosen
-        ]
+        k = percent * len(sequence) // 100
+        # Which of those that equal the k-th moves is drawn.
+        may_move = [i for i, score in enumerate(scores) if k and score <= sorted(scores)[k - 1]]
+        moved = [i for i in range(len(sequence)) if view[i] != sequence[i]]
+        assert set(moved) <= set(may_move) and len(moved) <= k
         assert sorted(view) == sorted(sequence)
 
 

@@ -39,13 +39,19 @@ def _random_ranks(item_seq, item_seq_len, generator):
     return _ranks(torch.where(_positions(item_seq) < item_seq_len.unsqueeze(1), keys, 2.0))
 
 
-def importance_ranks(importance: Tensor, item_seq_len: Tensor) -> Tensor:
+def importance_ranks(importance: Tensor, item_seq_len: Tensor, generator=None) -> Tensor:
     """The rank of every item by importance, 0 the least important, ``[B, L]``; padding ranks last.
 
-    Of equally important items the older one ranks lower.
+    Of equally important items a random one ranks lower, or without ``generator`` the older one.
     """
     inside = _positions(importance) < item_seq_len.unsqueeze(1)
-    return _ranks(torch.where(inside, importance, torch.inf))
+    keys = torch.where(inside, importance, torch.inf)
+    if generator is None:
+        return _ranks(keys)
+    shuffled = _rand(importance, generator).argsort(dim=1)
+    ranks = _ranks(keys.gather(1, shuffled))
+    ranks = torch.empty_like(ranks).scatter_(1, shuffled, ranks)
+    return torch.where(inside, ranks, _positions(ranks))
 
 
 def _keep(item_seq, kept):
@@ -93,38 +99,46 @@ def _shuffle(item_seq, chosen, generator):
     return torch.zeros_like(item_seq).scatter_(1, place, item_seq.gather(1, source))
 
 
-def ecrop_positive(item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, ratio: float):
+def ecrop_positive(item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, ratio: float, generator=None):
     """ecrop+: the sequence without its ``k = floor(ratio * n)`` least important items (at least one stays)."""
     k = item_count(ratio, item_seq_len).minimum(item_seq_len - 1).unsqueeze(1)
-    rank = importance_ranks(importance, item_seq_len)
+    rank = importance_ranks(importance, item_seq_len, generator)
     return _keep(item_seq, (rank >= k) & (rank < item_seq_len.unsqueeze(1)))
 
 
-def ecrop_negative(item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, ratio: float):
+def ecrop_negative(item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, ratio: float, generator=None):
     """ecrop-: only the ``k = floor(ratio * n)`` least important items; the whole sequence where k = 0."""
     k = item_count(ratio, item_seq_len)
     k = torch.where(k > 0, k, item_seq_len).unsqueeze(1)
-    return _keep(item_seq, importance_ranks(importance, item_seq_len) < k)
+    return _keep(item_seq, importance_ranks(importance, item_seq_len, generator) < k)
 
 
-def emask_positive(item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, ratio: float, mask_id: int):
+def emask_positive(
+    item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, ratio: float, mask_id: int, generator=None
+):
     """emask+: the ``k = floor(ratio * n)`` least important items, but never all, become ``mask_id``."""
     k = item_count(ratio, item_seq_len).minimum(item_seq_len - 1).unsqueeze(1)
-    return torch.where(importance_ranks(importance, item_seq_len) < k, mask_id, item_seq), item_seq_len.clone()
+    return torch.where(
+        importance_ranks(importance, item_seq_len, generator) < k, mask_id, item_seq
+    ), item_seq_len.clone()
 
 
-def emask_negative(item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, ratio: float, mask_id: int):
+def emask_negative(
+    item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, ratio: float, mask_id: int, generator=None
+):
     """emask-: the ``k = floor(ratio * n)`` most important items, but never all, become ``mask_id``."""
     length = item_seq_len.unsqueeze(1)
     k = item_count(ratio, item_seq_len).minimum(item_seq_len - 1).unsqueeze(1)
-    rank = importance_ranks(importance, item_seq_len)
+    rank = importance_ranks(importance, item_seq_len, generator)
     return torch.where((rank >= length - k) & (rank < length), mask_id, item_seq), item_seq_len.clone()
 
 
 def ereorder_positive(item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, ratio: float, generator=None):
     """erord+: the ``k = floor(ratio * n)`` least important items are shuffled among their own positions."""
     k = item_count(ratio, item_seq_len).unsqueeze(1)
-    return _shuffle(item_seq, importance_ranks(importance, item_seq_len) < k, generator), item_seq_len.clone()
+    return _shuffle(
+        item_seq, importance_ranks(importance, item_seq_len, generator) < k, generator
+    ), item_seq_len.clone()
 
 
 def _pick(views, chosen):
@@ -166,7 +180,8 @@ class RandomAugmentation:
 
 
 class GuidedAugmentation:
-    """The explanation-guided augmentations (section 4.3).
+    """The explanation-guided augmentations (section 4.3). Which of equally important items count as the least important
+    is drawn anew for every view.
 
     Args:
         operators: which of ``crop``, ``mask`` and ``reorder`` make positive views.
@@ -182,8 +197,8 @@ class GuidedAugmentation:
     def positive(self, item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, generator=None):
         """Two positive views of each sequence by two different operators: ``((item_seq, item_seq_len), (…, …))``."""
         apply = {
-            "crop": lambda: ecrop_positive(item_seq, item_seq_len, importance, self.mu_e),
-            "mask": lambda: emask_positive(item_seq, item_seq_len, importance, self.mu_e, self.mask_id),
+            "crop": lambda: ecrop_positive(item_seq, item_seq_len, importance, self.mu_e, generator),
+            "mask": lambda: emask_positive(item_seq, item_seq_len, importance, self.mu_e, self.mask_id, generator),
             "reorder": lambda: ereorder_positive(item_seq, item_seq_len, importance, self.mu_e, generator),
         }
         return _two_views(lambda operator: apply[operator](), self.operators, item_seq, generator)
@@ -196,8 +211,8 @@ class GuidedAugmentation:
             such an instance takes no part in L_cl-.
         """
         apply = {
-            "crop": lambda: ecrop_negative(item_seq, item_seq_len, importance, self.mu_e),
-            "mask": lambda: emask_negative(item_seq, item_seq_len, importance, self.mu_e, self.mask_id),
+            "crop": lambda: ecrop_negative(item_seq, item_seq_len, importance, self.mu_e, generator),
+            "mask": lambda: emask_negative(item_seq, item_seq_len, importance, self.mu_e, self.mask_id, generator),
         }
         views = [apply[operator]() for operator in self.negative_operators]
         drawn = torch.randint(len(views), (len(item_seq),), generator=generator, device=item_seq.device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recbole.model.layers import MultiHeadAttention, TransformerEncoder
 
-from recbole_ec4srec.explain.base import Explainer
+from recbole_ec4srec.explain.base import Explainer, in_parts
 
 
 class Attention(Explainer):
@@ -22,7 +22,7 @@ class Attention(Explainer):
 
     def attribute(self, item_seq, item_seq_len, next_item=None, user=None):
         with self.inference():
-            parts = [self._weights(*part) for part in self._parts(self.batch_size, item_seq, item_seq_len, user)]
+            parts = [self._weights(*part) for part in in_parts(self.batch_size, item_seq, item_seq_len, user)]
         return self._inside(parts, item_seq_len)
 
     def _weights(self, item_seq, item_seq_len, user):

@@ -60,7 +60,7 @@ class Explainer:
         """
         parts, size = [], max(1, 4 * self.batch_size // (item_seq.shape[1] * self.perturbations))
         with self.inference():
-            for seq, lengths, wanted, of in self._parts(size, item_seq, item_seq_len, next_item, user):
+            for seq, lengths, wanted, of in in_parts(size, item_seq, item_seq_len, next_item, user):
                 encoded = self.model.backbone.encode(seq, lengths, user=of)
                 item = self.chosen_item(encoded, wanted)
                 parts.append(self._attribute(seq, lengths, of, encoded, item))
@@ -70,12 +70,6 @@ class Explainer:
         """What :meth:`attribute` gives for a part of its sequences, anything on padding; ``encoded [B, d]`` are their
         representations and ``item [B]`` what :meth:`chosen_item` gave."""
         raise NotImplementedError
-
-    @staticmethod
-    def _parts(size, *tensors):
-        """So many rows at a time of all ``tensors``, of which some may be None."""
-        count = -(-len(tensors[0]) // size)
-        return zip(*([None] * count if tensor is None else tensor.split(size) for tensor in tensors))
 
     @staticmethod
     def _inside(parts, item_seq_len):
@@ -100,7 +94,7 @@ class Explainer:
     def chosen_item(self, encoded: Tensor, next_item: Tensor | None) -> Tensor | None:
         """The item ``[B]`` whose score is explained, from the unperturbed ``encoded [B, d]``; None for ``max``."""
         if self.target == "predicted":
-            return torch.cat([self._best_item(rows) for rows in encoded.split(_side(encoded.device))])
+            return self.best_item(encoded)
         if self.target == "next" and next_item is None:
             raise ValueError("explain_target: next needs next_item, the true next item of every sequence")
         return next_item if self.target == "next" else None
@@ -116,13 +110,17 @@ class Explainer:
             score = self._over_items(encoded, lambda scores: scores.amax(1, keepdim=True)).amax(1)
         else:
             score = self.model.backbone.score(encoded, item)
-        if self.output == "logit":
-            return score
-        total = self._over_items(encoded, lambda scores: scores.logsumexp(1, keepdim=True)).logsumexp(1)
-        return (score - total).exp()
+        return score if self.output == "logit" else (score - self._log_total(encoded)).exp()
 
-    def _best_item(self, encoded):
-        """The item ``[B]`` with the highest score, the first of equals.
+    def log_probability(self, encoded: Tensor, item: Tensor) -> Tensor:
+        """The logarithm of the softmax over all items, ``[B]``, at ``item [B]``."""
+        return self.model.backbone.score(encoded, item) - self._log_total(encoded)
+
+    def _log_total(self, encoded):
+        return self._over_items(encoded, lambda scores: scores.logsumexp(1, keepdim=True)).logsumexp(1)
+
+    def best_item(self, encoded: Tensor) -> Tensor:
+        """The item ``[B]`` that is ranked first for representations ``[B, d]``, the first of equals.
 
         Finding a maximum is several times as fast as its place, so that is looked for in the best block alone.
         """
@@ -133,10 +131,12 @@ class Explainer:
                 scores = F.pad(scores, (0, missing), value=-torch.inf)
             return scores.unflatten(1, (-1, _BLOCK)).amax(2)
 
-        first = self._over_items(encoded, block_maxima).argmax(1, keepdim=True) * _BLOCK + 1
-        items = (first + torch.arange(_BLOCK, device=encoded.device)).clamp(max=backbone.n_items - 1)
-        best = backbone.score(encoded, items).argmax(1, keepdim=True)
-        return items.gather(1, best).squeeze(1)
+        best = []
+        for rows in encoded.split(_side(encoded.device)):
+            first = self._over_items(rows, block_maxima).argmax(1, keepdim=True) * _BLOCK + 1
+            items = (first + torch.arange(_BLOCK, device=rows.device)).clamp(max=backbone.n_items - 1)
+            best.append(items.gather(1, backbone.score(rows, items).argmax(1, keepdim=True)).squeeze(1))
+        return torch.cat(best)
 
     def _over_items(self, encoded, reduce):
         """``reduce(scores [b, w])``, ``[b, k]`` each, for tiles of the scores of all items, ``[B, tiles * k]``."""
@@ -170,3 +170,9 @@ class Explainer:
 
 def _side(device):
     return _CPU_TILE if device.type == "cpu" else _GPU_TILE
+
+
+def in_parts(size: int, *tensors):
+    """So many rows at a time of all ``tensors``, of which any but the first may be None."""
+    count = -(-len(tensors[0]) // size)
+    return zip(*([None] * count if tensor is None else tensor.split(size) for tensor in tensors))

@@ -7,7 +7,7 @@ import torch
 from tqdm import tqdm
 
 from recbole_ec4srec.data import ImportanceTable
-from recbole_ec4srec.explain.base import Explainer
+from recbole_ec4srec.explain.base import Explainer, in_parts
 from recbole_ec4srec.parallel import for_each
 
 
@@ -21,7 +21,7 @@ class Occlusion(Explainer):
     def _attribute(self, item_seq, item_seq_len, user, encoded, item):
         # Every position of a chunk of sequences is occluded at once, those of padding too.
         rows = max(1, self.batch_size // item_seq.shape[1])
-        parts = self._parts(rows, item_seq, item_seq_len, user, item)
+        parts = in_parts(rows, item_seq, item_seq_len, user, item)
         return self.outcome(encoded, item).unsqueeze(1) - torch.cat([self._occluded(*part) for part in parts])
 
     def _occluded(self, item_seq, item_seq_len, user, item):

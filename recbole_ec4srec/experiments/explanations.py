@@ -1,0 +1,128 @@
+"""Which explanation is true: against the known important items, and against the model itself."""
+
+from __future__ import annotations
+
+import csv
+
+import torch
+
+from recbole_ec4srec.config import ConfigError
+from recbole_ec4srec.data.synthetic import HISTORY, IMPORTANT
+from recbole_ec4srec.experiments.running import Trained, spread, write_table
+from recbole_ec4srec.explain import build_explainer
+from recbole_ec4srec.explain.faithfulness import SHARES, measure
+
+EXPLAINERS = ("random", "occlusion", "saliency", "integrated_gradients", "attention", "captum:InputXGradient")
+NO_CONTRAST = {"lambda": 0}
+
+
+def _explainers(trained, names=EXPLAINERS):
+    """Those of ``names`` that fit the backbone."""
+    for name in names:
+        try:
+            yield name, build_explainer(trained.config, trained.model, name)
+        except ConfigError as error:
+            print(error)
+
+
+def recovery(args) -> None:
+    """Precision at 3 and mean reciprocal rank of the three important items, for whole histories of the training set.
+
+    The model is trained with the recommendation loss alone. What is explained is the score of the item that the model
+    ranks first, and that of the true next item.
+    """
+    found = {}
+    for seed in args.seeds:
+        trained = Trained(
+            "CL4SRec",
+            args.dataset or "synthetic",
+            seed=seed,
+            epochs=100,
+            topk=[3],
+            metrics=["Hit", "NDCG"],
+            valid_metric="NDCG@3",
+            **NO_CONTRAST,
+        )
+        dataset, device = trained.dataset, trained.config["device"]
+        rows = (dataset.item_seq_len == HISTORY).nonzero().squeeze(1)
+        important = dataset.history["important"][dataset.window_cells(rows)[0]][:, :HISTORY] > 0
+        given = [
+            *dataset.item_sequences(rows),
+            *(dataset.inter_feat[f][rows] for f in (dataset.iid_field, dataset.uid_field)),
+        ]
+        given[0] = given[0][:, :HISTORY]
+        for name, explainer in _explainers(trained):
+            for target in ("predicted", "next"):
+                explainer.target = target
+                scores = explainer.attribute(*(tensor.to(device) for tensor in given)).cpu()
+                order = important.gather(1, scores.argsort(dim=1, descending=True))
+                precision = order[:, :IMPORTANT].float().mean().item()
+                reciprocal = (1 / (order.float().argmax(1) + 1.0)).mean().item()
+                found.setdefault((name, target), []).append((precision, reciprocal))
+    rows = [[name, target, *map(spread, zip(*values))] for (name, target), values in found.items()]
+    write_table(
+        args.output / "recovery",
+        ["explainer", "explained", "precision at 3", "mean reciprocal rank"],
+        rows,
+        f"The {IMPORTANT} important of {HISTORY} items in the synthetic data, seeds {', '.join(map(str, args.seeds))}.",
+    )
+
+
+def faithfulness(args) -> None:
+    """Deletion and insertion curves, their areas, comprehensiveness and sufficiency, on the test sequences.
+
+    The model is trained with the recommendation loss alone, unless settings say otherwise.
+    """
+    found = {}
+    for seed in args.seeds:
+        trained = Trained("CL4SRec", args.dataset or "ml-100k", seed=seed, **NO_CONTRAST)
+        device, dataset = trained.config["device"], trained.test_data._dataset
+        rows = torch.arange(len(dataset))
+        item_seq, lengths = dataset.item_sequences(rows)
+        given = [item_seq, lengths, dataset.inter_feat[dataset.iid_field], dataset.inter_feat[dataset.uid_field]]
+        item_seq, lengths, following, user = (tensor.to(device) for tensor in given)
+        for name, explainer in _explainers(trained):
+            importance = explainer.attribute(item_seq, lengths, following, user)
+            found.setdefault(name, []).append(measure(explainer, importance, item_seq, lengths, user))
+    rows = []
+    for name, measured in found.items():
+        values = [(m.deletion_area, m.insertion_area, m.comprehensiveness, m.sufficiency) for m in measured]
+        rows.append([name, *map(spread, zip(*values))])
+    write_table(
+        args.output / "faithfulness",
+        ["explainer", "deletion area ↓", "insertion area ↑", "comprehensiveness ↑", "sufficiency ↓"],
+        rows,
+        f"Faithfulness on the test sequences of {trained.config['dataset']}, {trained.config['backbone']}, "
+        f"seeds {', '.join(map(str, args.seeds))}.",
+    )
+    curves = {
+        name: [torch.stack([getattr(m, side) for m in measured]).mean(0).tolist() for side in ("deletion", "insertion")]
+        for name, measured in found.items()
+    }
+    _plot(args.output / "faithfulness", curves)
+
+
+def _plot(path, curves) -> None:
+    """Write ``path.png`` and the data of it, ``path_curves.csv``."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    with path.with_name(f"{path.name}_curves.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["explainer", "curve", *SHARES])
+        for name, sides in curves.items():
+            writer.writerows([name, side, *values] for side, values in zip(("deletion", "insertion"), sides))
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True)
+    titles = "most important items taken away", "most important items alone"
+    for side, (axis, title) in enumerate(zip(axes, titles)):
+        for name, values in curves.items():
+            axis.plot(SHARES, values[side], label=name, color="grey" if name == "random" else None, marker=".")
+        axis.set(title=title, xlabel="share of the items")
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("probability, relative to the whole sequence's")
+    axes[1].legend()
+    figure.tight_layout()
+    figure.savefig(path.with_suffix(".png"), dpi=120)
+    pyplot.close(figure)

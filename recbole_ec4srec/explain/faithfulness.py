@@ -1,0 +1,77 @@
+"""How faithful an explanation is: whether the prediction hangs on the items that it calls important.
+
+Items are taken away, their embeddings set to zero, in the order of their importance or against it, and the probability
+of the item that the model ranks first for the whole sequence is watched, relative to that for the whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from recbole_ec4srec.data.augmentation import importance_ranks
+from recbole_ec4srec.explain.base import in_parts
+
+#: The shares of the items that are taken away or left.
+SHARES = tuple(step / 10 for step in range(11))
+#: The shares that ERASER (DeYoung et al., ACL 2020) averages over, those that short sequences can tell apart.
+ERASER_SHARES = (0.1, 0.2, 0.5)
+
+
+@dataclass(frozen=True)
+class Faithfulness:
+    """The measures of one explanation, means over sequences.
+
+    Attributes:
+        deletion: ``[11]``: the relative probability without the most important items, for :data:`SHARES` of them.
+        insertion: ``[11]``: that with the most important items alone.
+        comprehensiveness: the mean over :data:`ERASER_SHARES` of 1 - deletion; more is more faithful.
+        sufficiency: the mean over :data:`ERASER_SHARES` of 1 - insertion; less is more faithful.
+    """
+
+    deletion: Tensor
+    insertion: Tensor
+    comprehensiveness: float
+    sufficiency: float
+
+    @property
+    def deletion_area(self) -> float:
+        """The area under ``deletion`` over the share, by trapezoids; less is more faithful."""
+        return torch.trapezoid(self.deletion, dx=1 / (len(SHARES) - 1)).item()
+
+    @property
+    def insertion_area(self) -> float:
+        """The area under ``insertion``; more is more faithful."""
+        return torch.trapezoid(self.insertion, dx=1 / (len(SHARES) - 1)).item()
+
+
+def measure(explainer, importance: Tensor, item_seq: Tensor, item_seq_len: Tensor, user=None) -> Faithfulness:
+    """Measure ``importance [B, L]`` of sequences ``item_seq [B, L]`` of ``explainer``'s model.
+
+    Of n items ``ceil(share * n)`` are taken away or left; which of equally important ones is drawn at random.
+    """
+    generator = torch.Generator(item_seq.device).manual_seed(0)
+    rank = item_seq_len.unsqueeze(1) - 1 - importance_ranks(importance, item_seq_len, generator)  # 0: most important
+    curves = torch.zeros(2, len(SHARES))
+    with explainer.inference():
+        for seq, lengths, ranks, of in in_parts(1024, item_seq, item_seq_len, rank, user):
+            whole = explainer.model.backbone.encode(seq, lengths, user=of)
+            item = explainer.best_item(whole)
+            before = explainer.log_probability(whole, item)
+            for place, share in enumerate(SHARES):
+                chosen = ranks < (lengths * share - 1e-6).ceil().unsqueeze(1)
+                padding = ranks < 0  # which stays as it is
+                for curve, left in zip(curves, (chosen.logical_not() | padding, chosen)):
+                    found = _without(explainer.model.backbone, left, seq, lengths, of)
+                    curve[place] += (explainer.log_probability(found, item) - before).exp().sum().cpu()
+    deletion, insertion = curves / len(item_seq)
+    at = [SHARES.index(share) for share in ERASER_SHARES]
+    return Faithfulness(deletion, insertion, 1 - deletion[at].mean().item(), 1 - insertion[at].mean().item())
+
+
+def _without(backbone, left, item_seq, item_seq_len, user):
+    """Representations of the sequences with the embeddings of all items but those ``left [B, L]`` set to zero."""
+    embedding = backbone.embed(item_seq) * left.unsqueeze(-1)
+    return backbone.encode(item_seq, item_seq_len, item_embedding=embedding, user=user)

@@ -1,0 +1,136 @@
+"""The synthetic data, and the experiments' commands on a small number of epochs."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recbole_ec4srec.data import synthetic
+from recbole_ec4srec.experiments import __main__ as command
+from recbole_ec4srec.experiments.running import spread
+
+ROOT = Path(__file__).parent.parent
+
+
+def read(folder):
+    lines = (folder / "synthetic" / "synthetic.inter").read_text().splitlines()
+    return lines[0], [line.split("\t") for line in lines[1:]]
+
+
+def test_every_user_has_ten_items_of_which_three_are_important_and_three_next_items():
+    items, important = synthetic.sequences(seed=3)
+    assert items.shape == important.shape == (500, 13)
+    assert (important[:, :10].sum(1) == 3).all() and not important[:, 10:].any()
+    for row in items:
+        assert len(set(row.tolist())) == 13
+
+
+def test_the_next_items_depend_on_the_important_ones_and_on_nothing_else():
+    items, important = synthetic.sequences(seed=3)
+    following = {}
+    for row, flags in zip(items, important):
+        following.setdefault(frozenset(row[flags].tolist()), set()).add(frozenset(row[10:].tolist()))
+    assert len(following) == 50
+    assert all(len(found) == 1 for found in following.values())
+    assert len(set().union(*(next(iter(found)) for found in following.values()))) == 150
+    others = np.concatenate([row[:10][~flags[:10]] for row, flags in zip(items, important)])
+    assert set(others.tolist()) == set(range(200))
+
+
+def test_important_items_stand_anywhere():
+    _, important = synthetic.sequences(seed=3)
+    assert (np.abs(important[:, :10].mean(0) - 0.3) < 0.08).all()
+
+
+def test_the_command_writes_the_copy_in_the_repository(tmp_path, capsys):
+    synthetic.main(["--seed=1", f"--output={tmp_path}"])
+    written = tmp_path / "synthetic" / "synthetic.inter"
+    assert capsys.readouterr().out == f"{written}\n"
+    assert written.read_bytes() == (ROOT / "dataset" / "synthetic" / "synthetic.inter").read_bytes()
+    synthetic.main(["--seed=2", f"--output={tmp_path}"])
+    assert written.read_bytes() != (ROOT / "dataset" / "synthetic" / "synthetic.inter").read_bytes()
+
+
+def test_the_file_is_in_recboles_format(tmp_path):
+    synthetic.write(tmp_path, seed=1)
+    header, rows = read(tmp_path)
+    assert header == "user_id:token\titem_id:token\ttimestamp:float\timportant:float"
+    assert len(rows) == 500 * 13
+    assert {row[3] for row in rows} == {"0", "1"}
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """``run(name, *arguments)``: an experiment over small data; the rows of its table."""
+    monkeypatch.setattr(synthetic, "USERS", 60)
+    monkeypatch.setattr(synthetic, "TOPICS", 6)
+    synthetic.write(tmp_path / "data", seed=1)
+    small = ["--epochs=2", "--hidden_size=16", "--inner_size=32", f"--data_path={tmp_path / 'data'}"]
+
+    def experiment(name, *arguments):
+        output = tmp_path / "results"
+        status = command.main([name, "--seeds", "1", "2", f"--output={output}", *small, *arguments])
+        assert status == 0
+        with open(output / f"{name}.csv", newline="") as file:
+            header, *rows = csv.reader(file)
+        markdown = (output / f"{name}.md").read_text()
+        assert all(value in markdown for row in rows for value in row)
+        return header, rows, output
+
+    return experiment
+
+
+def mean(cell):
+    return float(cell.split(" ± ")[0])
+
+
+def test_table1_sets_the_papers_figures_beside_ours(run):
+    header, rows, _ = run("table1")
+    assert header == ["masking", "HR@3", "paper", "NDCG@3", "paper"]
+    assert [row[0] for row in rows] == ["no contrast", "random", "oracle"]
+    assert [row[2] for row in rows] == ["", "0.3560", "0.5180"]
+    assert [row[4] for row in rows] == ["", "0.2573", "0.3645"]
+    assert all(0 <= mean(row[1]) <= 1 and "±" in row[1] for row in rows)
+
+
+def test_recovery_ranks_explainers_by_the_important_items(run):
+    _, rows, _ = run("recovery")
+    assert {row[0] for row in rows} >= {"random", "occlusion", "saliency", "integrated_gradients", "attention"}
+    assert {row[1] for row in rows} == {"predicted", "next"}
+    for row in rows:
+        assert 0 <= mean(row[2]) <= 1 and 0 < mean(row[3]) <= 1
+
+
+def test_faithfulness_writes_a_table_the_curves_and_a_figure(run):
+    _, rows, output = run("faithfulness", "--dataset=synthetic", "--backbone=GRU4Rec", "--hidden_act=gelu")
+    assert [row[0] for row in rows] == ["random", "occlusion", "saliency", "integrated_gradients", "captum:InputXGradient"]
+    assert all(len(row) == 5 for row in rows)
+    with open(output / "faithfulness_curves.csv", newline="") as file:
+        header, *curves = csv.reader(file)
+    assert header[2:] == [str(step / 10) for step in range(11)]
+    assert len(curves) == 2 * len(rows)
+    assert (output / "faithfulness.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_command_tells_what_it_can_run():
+    shown = subprocess.run(
+        [sys.executable, "-m", "recbole_ec4srec.experiments", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    assert all(name in shown for name in command.EXPERIMENTS)
+
+
+def test_a_mistake_ends_in_one_line_and_status_1(run, tmp_path, capsys):
+    arguments = ["table1", "--mu_m=7", f"--data_path={tmp_path / 'data'}", f"--output={tmp_path}"]
+    assert command.main(arguments) == 1
+    assert capsys.readouterr().err.startswith("error: mu_m: got 7")
+    with pytest.raises(SystemExit):
+        command.main(["table1", "epochs=3"])
+    assert "got epochs=3" in capsys.readouterr().err
+
+
+def test_a_spread_is_the_mean_and_the_standard_deviation():
+    assert spread([0.25]) == "0.2500"
+    assert spread([0.1, 0.2, 0.3]) == "0.2000 ± 0.1000"
