@@ -33,9 +33,9 @@ def test_the_next_items_depend_on_the_important_ones_and_on_nothing_else():
     following = {}
     for row, flags in zip(items, important):
         following.setdefault(frozenset(row[flags].tolist()), set()).add(frozenset(row[10:].tolist()))
-    assert len(following) == 50
+    assert len(following) == 100
     assert all(len(found) == 1 for found in following.values())
-    assert len(set().union(*(next(iter(found)) for found in following.values()))) == 150
+    assert len(set().union(*(next(iter(found)) for found in following.values()))) == 300
     others = np.concatenate([row[:10][~flags[:10]] for row, flags in zip(items, important)])
     assert set(others.tolist()) == set(range(200))
 
@@ -106,7 +106,13 @@ def test_recovery_ranks_explainers_by_the_important_items(run):
 
 def test_faithfulness_writes_a_table_the_curves_and_a_figure(run):
     _, rows, output = run("faithfulness", "--dataset=synthetic", "--backbone=GRU4Rec", "--hidden_act=gelu")
-    assert [row[0] for row in rows] == ["random", "occlusion", "saliency", "integrated_gradients", "captum:InputXGradient"]
+    assert [row[0] for row in rows] == [
+        "random",
+        "occlusion",
+        "saliency",
+        "integrated_gradients",
+        "captum:InputXGradient",
+    ]
     assert all(len(row) == 5 for row in rows)
     with open(output / "faithfulness_curves.csv", newline="") as file:
         header, *curves = csv.reader(file)

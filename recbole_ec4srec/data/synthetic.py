@@ -5,7 +5,8 @@
 Every user has 10 historical items and 3 next items, for training, validation and test. Three of the historical items
 are important: they belong to a topic, and the next items are the topic's. The other seven are drawn from a pool that
 all users share, and tell nothing. The paper gives the numbers (500 users, 10, 3 and 3 items); the topics, the pool and
-their sizes are ours.
+their sizes are ours: with 100 topics of five users each CL4SRec comes near the paper's figures for random masking; with
+50 it finds nearly every next item, with 166 nearly none.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-USERS, HISTORY, IMPORTANT, NEXT, TOPICS, POOL = 500, 10, 3, 3, 50, 200
+USERS, HISTORY, IMPORTANT, NEXT, TOPICS, POOL = 500, 10, 3, 3, 100, 200
 
 
 def sequences(seed: int) -> tuple[np.ndarray, np.ndarray]:
