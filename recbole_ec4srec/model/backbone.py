@@ -18,6 +18,7 @@ from recbole_ec4srec.model.adapters import ADAPTERS, NO_ENCODERS, Adapter
 from recbole_ec4srec.model.cross_entropy import linear_cross_entropy
 from recbole_ec4srec.model.dropout import use_fast_dropout
 from recbole_ec4srec.model.grouping import group_bounds
+from recbole_ec4srec.model.linear import linear, use_fast_linear
 
 #: Backbones for which cutting the padding on the right changes no number.
 PADDING_FREE = (
@@ -124,6 +125,7 @@ class Backbone(nn.Module):
                 raise ConfigError(f"backbone: got {name!r}, which has no item embedding with a row for every item")
         self.padding_free = name in PADDING_FREE
         use_fast_dropout(self)
+        use_fast_linear(self)
         for module in self.modules():
             if isinstance(module, FeedForward) and config["hidden_act"] == "gelu":
                 module.intermediate_act_fn = F.gelu  # the same function, in one kernel
@@ -260,8 +262,7 @@ class Backbone(nn.Module):
         """Scores of all items, the padding included and ``[m]`` not, ``[B, d]`` to ``[B, n_items]``; or of the
         ``count`` items from ``first`` on."""
         vectors, bias = self.item_vectors(first, count), self._adapter.item_bias(self.model)
-        scores = encoded @ vectors.T
-        return scores if bias is None else scores + bias.narrow(0, first, len(vectors))
+        return linear(encoded, vectors, None if bias is None else bias.narrow(0, first, len(vectors)))
 
     def cross_entropy(self, encoded: Tensor, items: Tensor) -> Tensor:
         """The mean cross-entropy (Eq. 2) of :meth:`score_all` and the true next items ``[B]``, a scalar."""

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from recbole_ec4srec.model.linear import product
+
 # Scores at a time: on a CPU few enough to stay in a cache, elsewhere enough to fill the machine. But every chunk reads
 # the weights and adds to their gradient, so with many items the chunks must not be too many.
 _SCORES_ON_CPU = 1 << 20
@@ -22,9 +24,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         n, device = len(hidden), hidden.device
         size = max(_FEWEST_ROWS, (_SCORES_ON_CPU if device.type == "cpu" else _SCORES_ELSEWHERE) // len(weight))
         loss = torch.zeros((), device=device)
-        grad_hidden, grad_weight = [], torch.zeros(weight.shape, device=device) if with_gradient else None
+        grad_hidden, grad_weight = [], torch.zeros(weight.shape[::-1], device=device) if with_gradient else None
         for h, positive in zip(hidden.split(size), target.split(size)):
-            scores = h @ weight.t()
+            scores = product(h, weight)
             kind, scores = scores.dtype, scores.float()
             positive = positive.unsqueeze(1)
             positive_score = scores.gather(1, positive)
@@ -36,13 +38,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 error = exponential.div_(total * n)
                 error.scatter_add_(1, positive, torch.full_like(total, -1 / n))
                 error = error.to(kind)
-                grad_hidden.append(error @ weight.to(kind))
-                if kind == torch.float32:
-                    grad_weight.addmm_(error.t(), h)
-                else:
-                    grad_weight += error.t() @ h.to(kind)
+                grad_hidden.append(product(error, weight.to(kind).t()))
+                grad_weight += product(h.to(kind).t(), error.t())
         if with_gradient:
-            ctx.save_for_backward(torch.cat(grad_hidden).to(hidden.dtype), grad_weight.to(weight.dtype))
+            ctx.save_for_backward(torch.cat(grad_hidden).to(hidden.dtype), grad_weight.t().to(weight.dtype))
         return loss / n
 
     @staticmethod

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from recbole_ec4srec.model.linear import by_blocks, linear, rows_to_add
+
 
 def encode(model, item_seq: Tensor, item_seq_len: Tensor, groups, item_embedding: Tensor | None = None) -> Tensor:
     """Representations ``[N, d]`` of sequences ``[N, L]``.
@@ -32,6 +34,9 @@ def encode(model, item_seq: Tensor, item_seq_len: Tensor, groups, item_embedding
         positions.append(place.expand(len(seq), -1, -1).flatten(0, 1))
         last.append(torch.arange(len(seq), device=seq.device) * width + offset + lengths - 1)
         offset += len(seq) * width
+    if added := rows_to_add(offset, model.item_embedding.weight):
+        tokens.append(tokens[0].new_zeros((added, *tokens[0].shape[1:])))
+        positions.append(model.position_embedding.weight.narrow(0, 0, 1).expand(added, -1))
     tokens, last = torch.cat(tokens), torch.cat(last)
     # Looked up at once: the gradient of every lookup is as large as the table.
     embedded = model.item_embedding(tokens) if item_embedding is None else tokens
@@ -66,7 +71,7 @@ class PrefixPass:
         self._cache = []  # of every layer: queries, keys and values, [n, heads, w, d / heads] each
         for layer in self._layers:
             attention = layer.multi_head_attention
-            projected = _project((attention.query, attention.key, attention.value), hidden.flatten(0, 1))
+            projected = _project_by_blocks((attention.query, attention.key, attention.value), hidden)
             self._cache.append([part.contiguous() for part in _heads(attention, projected, self.n, 3)])
             hidden = _continue(layer, hidden, *self._cache[-1])
         self._hidden = hidden
@@ -86,9 +91,8 @@ class PrefixPass:
         hidden = self._first_layer(position)
         for layer, (_, key, value) in zip(self._layers[1:], self._cache[1:]):
             attention = layer.multi_head_attention
-            projected = _project((attention.key, attention.value), hidden.flatten(0, 1))
-            key[:, :, position:], value[:, :, position:] = _heads(attention, projected, self.n, 2)
-            (query,) = _heads(attention, attention.query(hidden.flatten(0, 1)), self.n, 1)
+            projected = _project_by_blocks((attention.query, attention.key, attention.value), hidden)
+            query, key[:, :, position:], value[:, :, position:] = _heads(attention, projected, self.n, 3)
             hidden = _continue(layer, hidden, query, key, value)
         return self._result(hidden, position) if self._last_only else hidden
 
@@ -129,7 +133,7 @@ class PrefixPass:
         start = self.width - 1 if self._last_only and self._pooled is None else position
         weights = self._weights[:, :, start:]
         context = torch.matmul(weights, value) / weights.sum(3, keepdim=True)
-        output = _finish(self._layers[0], context.transpose(1, 2).flatten(2), self._input[:, start:])
+        output = _finish_by_blocks(self._layers[0], context, self._input[:, start:])
         for (place, _), unchanged in zip(places, before):
             place.copy_(unchanged)
         return output
@@ -146,8 +150,19 @@ class PrefixPass:
 def _continue(layer, hidden: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """A layer's output for the last positions, ``hidden [N, q, d]``, that see the keys up to themselves."""
     bias = _causal(hidden.shape[1], key.shape[2], hidden)
-    context = _weigh(layer.multi_head_attention, query, key, value, bias)
-    return _finish(layer, context.transpose(1, 2).flatten(2), hidden)
+    return _finish_by_blocks(layer, _weigh(layer.multi_head_attention, query, key, value, bias), hidden)
+
+
+def _finish_by_blocks(layer, context: Tensor, residual: Tensor) -> Tensor:
+    """:func:`_finish` of ``context [n, heads, w, d / heads]`` and ``residual [n, w, d]``."""
+    context = context.transpose(1, 2).flatten(0, 1).flatten(1)
+    finished = by_blocks(lambda *rows: _finish(layer, *rows), context, residual.flatten(0, 1))
+    return finished.unflatten(0, residual.shape[:2])
+
+
+def _project_by_blocks(linears, hidden: Tensor) -> Tensor:
+    """:func:`_project` of ``hidden [n, w, d]``, ``[n * w, parts * d]``."""
+    return by_blocks(lambda rows: _project(linears, rows), hidden.flatten(0, 1))
 
 
 def _heads(attention, projected: Tensor, n: int, parts: int):
@@ -158,7 +173,7 @@ def _heads(attention, projected: Tensor, n: int, parts: int):
 
 def _project(linears, hidden: Tensor) -> Tensor:
     """Several projections of the same input as one product."""
-    return F.linear(hidden, torch.cat([f.weight for f in linears]), torch.cat([f.bias for f in linears]))
+    return linear(hidden, torch.cat([f.weight for f in linears]), torch.cat([f.bias for f in linears]))
 
 
 def _causal(queries: int, keys: int, like: Tensor) -> Tensor:
@@ -186,18 +201,26 @@ def _attend(attention, hidden: Tensor, groups) -> Tensor:
     projected = _project((attention.query, attention.key, attention.value), hidden)
     context = []
     # One split, not a slice a group: the gradient of a slice is as large as what it was cut from.
-    for (start, end, width), part in zip(groups, projected.split([(e - s) * w for s, e, w in groups])):
+    parts = projected.split(_tokens(groups, hidden))
+    for (start, end, width), part in zip(groups, parts):
         query, key, value = _heads(attention, part, end - start, 3)
         weighed = _weigh(attention, query, key, value, _causal(width, width, hidden))
         context.append(weighed.transpose(1, 2).flatten(0, 1).flatten(1))
+    context += [hidden.new_zeros(len(part), hidden.shape[1]) for part in parts[len(groups) :]]
     return torch.cat(context)
+
+
+def _tokens(groups, hidden: Tensor) -> list[int]:
+    """How many rows of ``hidden`` belong to each group, and how many were added to them."""
+    counts = [(end - start) * width for start, end, width in groups]
+    return [*counts, *([added] if (added := len(hidden) - sum(counts)) else [])]
 
 
 def _attend_from_last(attention, hidden: Tensor, last: Tensor, item_seq_len: Tensor, groups) -> Tensor:
     """Self-attention of the last item of every sequence, ``[N, d]``."""
     counts = [end - start for start, end, _ in groups]
     absorbed = (part.split(counts) for part in _absorb(attention, hidden.index_select(0, last)))
-    states = hidden.split([(e - s) * w for s, e, w in groups])
+    states = hidden.split(_tokens(groups, hidden))
     pooled = []
     for *query, part, lengths, (_, _, width) in zip(*absorbed, states, item_seq_len.split(counts), groups):
         padding = torch.arange(width, device=hidden.device) >= lengths.view(-1, 1, 1)

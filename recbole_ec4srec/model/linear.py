@@ -1,0 +1,103 @@
+"""Matrix products on the CPU by oneDNN's kernels.
+
+PyTorch multiplies 32-bit matrices on the CPU with MKL, which on CPUs of other makers than its own leaves their widest
+instructions alone; oneDNN, which PyTorch brings along, does not, and is twice as fast there (``benchmarks/run.py
+--only=products``). But it makes a kernel for every new shape, which takes longer than many a product. So
+:func:`linear` goes to it for whole blocks of rows alone, and callers add rows to fill a block up or cut blocks off.
+Everywhere else, and for every other type of number, these are PyTorch's own functions.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+# What torch.compile calls for a linear layer on the CPU; it has no gradient of its own.
+_ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+#: Rows of a block; a few of them, up to :data:`MANY_ROWS`, stay in a core's cache through a whole layer.
+ROWS, MANY_ROWS = 256, 1024
+
+
+def _suits(*tensors: Tensor) -> bool:
+    return (
+        _ONEDNN is not None
+        and not torch.is_autocast_enabled("cpu")
+        and all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
+    )
+
+
+def rows_to_add(count: int, like: Tensor) -> int:
+    """How many rows make ``count`` of them whole blocks; none where blocks do not matter for ``like``."""
+    return -count % ROWS if _suits(like) else 0
+
+
+def by_blocks(work, *inputs: Tensor) -> Tensor:
+    """``work(*inputs)`` for a function of rows, ``[N, …]`` each, block by block."""
+    left = len(inputs[0])
+    sizes = [MANY_ROWS] * (left // MANY_ROWS)
+    left %= MANY_ROWS
+    sizes += [size for size in (left - left % ROWS, left % ROWS) if size]
+    if len(sizes) <= 1 or not _suits(inputs[0]):
+        return work(*inputs)
+    return torch.cat([work(*parts) for parts in zip(*(tensor.split(sizes) for tensor in inputs))])
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """``a @ b.T`` of ``[N, k]`` and ``[M, k]``, of shapes that come again and again; without a gradient, ``[N, M]``."""
+    return _ONEDNN(a, b, None, "none", [], "") if _suits(a, b) and a.numel() and b.numel() else a @ b.t()
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, input, weight, bias):
+        ctx.save_for_backward(input, weight)
+        return _ONEDNN(input, weight, bias, "none", [], "")
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        input, weight = ctx.saved_tensors
+        grad_input = grad_weight = grad_bias = None
+        rows, columns = weight.shape
+        if ctx.needs_input_grad[0]:
+            grad_input = product(grad.reshape(-1, rows), weight.t()).view(input.shape)
+        if any(ctx.needs_input_grad[1:]):
+            grad = grad.reshape(-1, rows)
+        if ctx.needs_input_grad[1]:
+            input = input.reshape(-1, columns)
+            # The sum over all tokens; oneDNN is the faster one where the result has fewer rows than columns.
+            if rows < columns:
+                grad_weight = product(grad.t(), input.t())
+            elif rows > columns:
+                grad_weight = product(input.t(), grad.t()).t().contiguous()
+            else:
+                grad_weight = grad.t() @ input
+        if ctx.needs_input_grad[2]:
+            grad_bias = grad.sum(0)
+        return grad_input, grad_weight, grad_bias
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``F.linear``: ``input @ weight.T + bias`` of ``[…, k]``, ``[M, k]`` and ``[M]``, ``[…, M]``."""
+    rows = input.numel() // input.shape[-1]
+    if rows == 0 or rows % ROWS or not _suits(input, weight):
+        return F.linear(input, weight, bias)
+    if torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad):
+        return _Linear.apply(input, weight, bias)
+    return _ONEDNN(input, weight, bias, "none", [], "")
+
+
+class FastLinear(nn.Linear):
+    """``nn.Linear`` by :func:`linear`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return linear(input, self.weight, self.bias)
+
+
+def use_fast_linear(module: nn.Module) -> None:
+    """Let every ``nn.Linear`` inside ``module`` compute by :func:`linear`; parameters and their names stay."""
+    for child in module.modules():
+        if type(child) is nn.Linear:
+            child.__class__ = FastLinear
