@@ -179,6 +179,7 @@ KEYS = {
     "lambda_cl_pos": Number(0),
     "lambda_cl_neg": Number(0),
     "lambda_sl_pos": Number(0),
+    "view_loss": Choice(("contrastive", "recommendation")),
     "second_pass": Flag(),
     "mask_same_target": Flag(),
     # schedule

@@ -29,6 +29,14 @@ class EC4SRecTrainer(Trainer):
         self._epoch = 0
         self._best_epoch = None
 
+    def state_dict(self) -> dict:
+        """Where in its schedule a training is."""
+        return {"updates": self._updates_done, "best_epoch": self._best_epoch, "explainer": self.explainer.state_dict()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self._updates_done, self._best_epoch = state["updates"], state["best_epoch"]
+        self.explainer.load_state_dict(state["explainer"])
+
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         if not isinstance(train_data, EC4SRecTrainDataLoader):
             raise TypeError(

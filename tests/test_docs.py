@@ -31,6 +31,6 @@ def test_the_python_example_compiles():
 
 def test_what_is_named_is_there():
     root = Path(__file__).parent.parent
-    named = set(re.findall(r"`((?:properties|recbole_ec4srec|benchmarks|docs)/[\w./-]*)`", README))
+    named = set(re.findall(r"[`(]((?:properties|recbole_ec4srec|benchmarks|docs)/[\w./-]*)[`)]", README))
     assert named
     assert [path for path in named if not (root / path).exists()] == []

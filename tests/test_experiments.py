@@ -10,7 +10,8 @@ import pytest
 
 from recbole_ec4srec.data import synthetic
 from recbole_ec4srec.experiments import __main__ as command
-from recbole_ec4srec.experiments.running import spread
+from recbole_ec4srec.experiments.plans import PLANS
+from recbole_ec4srec.experiments.tables import spread
 
 ROOT = Path(__file__).parent.parent
 
@@ -70,13 +71,14 @@ def run(tmp_path, monkeypatch):
     synthetic.write(tmp_path / "data", seed=1)
     small = ["--epochs=2", "--hidden_size=16", "--inner_size=32", f"--data_path={tmp_path / 'data'}"]
 
-    def experiment(name, *arguments):
+    def experiment(name, *arguments, table=None):
         output = tmp_path / "results"
         status = command.main([name, "--seeds", "1", "2", f"--output={output}", *small, *arguments])
         assert status == 0
-        with open(output / f"{name}.csv", newline="") as file:
+        table = output / (table or f"{name}-synthetic")
+        with open(table.with_suffix(".csv"), newline="") as file:
             header, *rows = csv.reader(file)
-        markdown = (output / f"{name}.md").read_text()
+        markdown = table.with_suffix(".md").read_text()
         assert all(value in markdown for row in rows for value in row)
         return header, rows, output
 
@@ -87,17 +89,96 @@ def mean(cell):
     return float(cell.split(" ± ")[0])
 
 
-def test_table1_sets_the_papers_figures_beside_ours(run):
-    header, rows, _ = run("table1")
-    assert header == ["masking", "HR@3", "paper", "NDCG@3", "paper"]
-    assert [row[0] for row in rows] == ["no contrast", "random", "oracle"]
+def test_table1_sets_the_papers_figures_beside_ours(run, capsys):
+    header, rows, output = run("table1", "--train")
+    assert header == ["", "HR@3", "paper", "difference", "NDCG@3", "paper", "difference", "epoch", "seeds"]
+    assert [row[0] for row in rows] == ["control", "random", "oracle"]
     assert [row[2] for row in rows] == ["", "0.3560", "0.5180"]
-    assert [row[4] for row in rows] == ["", "0.2573", "0.3645"]
-    assert all(0 <= mean(row[1]) <= 1 and "±" in row[1] for row in rows)
+    assert [row[5] for row in rows] == ["", "0.2573", "0.3645"]
+    assert all(0 <= mean(row[1]) <= 1 and "±" in row[1] and row[8] == "1, 2" for row in rows)
+    assert float(rows[2][3]) == pytest.approx(mean(rows[2][1]) - 0.5180, abs=1e-4)
+    shown = capsys.readouterr().out
+    assert "[6 of 6] oracle, synthetic, seed 2: epoch 2" in shown
+    assert "Against 'random', synthetic" in shown
+    assert len(list((output / "records").iterdir())) == 6
+
+
+def test_tables_are_printed_from_the_records_alone(run, capsys, monkeypatch):
+    trained = run("table1", "--train")
+    capsys.readouterr()
+    monkeypatch.setattr("recbole_ec4srec.experiments.training.Training", None)  # nothing can be trained
+    assert run("table1") == trained
+    assert run("table1", "--train") == trained  # nothing is missing
+    assert "[1 of" not in capsys.readouterr().out
+    _, rows, _ = run("table1", "--rows", "oracle")
+    assert [row[0] for row in rows] == ["oracle"]
+
+
+def test_without_records_nothing_is_trained(run, capsys, tmp_path):
+    run("table1")
+    assert "table1: no record of synthetic" in capsys.readouterr().out
+    assert not (tmp_path / "results" / "records").exists()
+
+
+def test_table2_counts_the_data(run):
+    header, rows, _ = run("table2", "--datasets", "synthetic", table="table2")
+    assert header[:4] == ["", "users", "paper", "items"]
+    assert rows[0][:2] == ["synthetic", "60"] and rows[0][5] == str(60 * 13)
+
+
+@pytest.mark.parametrize("name", [name for name in PLANS if name != "table1"])
+def test_every_table_and_figure_is_made_from_its_runs(name, run):
+    rows = {"table3": ["BPR", "EC4SRec"], "table4": ["EC4SRec, Caser"], "table5": ["CL4SRec, no crop"]}
+    chosen = rows.get(name, [row.label for row in PLANS[name].rows[-2:]])
+    schedule = [] if name in ("figure3", "figure4") else ["--num_updates=1"]
+    _, table, output = run(
+        name,
+        "--train",
+        "--datasets",
+        "synthetic",
+        "--rows",
+        *chosen,
+        "--epochs=11",
+        "--MAX_ITEM_LIST_LENGTH=5",
+        *schedule,
+    )
+    assert [row[0] for row in table] == chosen and all(row[1] for row in table)
+    if PLANS[name].figure:
+        assert (output / f"{name}-synthetic.png").read_bytes().startswith(b"\x89PNG")
+    if name == "figure3":
+        with open(output / "figure3-synthetic-curves.csv", newline="") as file:
+            _, *points = csv.reader(file)
+        assert [point[:3] for point in points[:3]] == [
+            [chosen[0], "1", "1"],
+            [chosen[0], "1", "2"],
+            [chosen[0], "1", "3"],
+        ]
+        assert len(points) == 2 * 2 * 11
+
+
+def test_the_page_of_results_has_what_there_are_records_of(run, tmp_path, monkeypatch):
+    run("table1", "--train")
+    run("table2", "--datasets", "synthetic", table="table2")
+    monkeypatch.setattr("recbole_ec4srec.experiments.training.Training", None)
+    page = tmp_path / "docs" / "results.md"
+    run("results", f"--page={page}", table="table1-synthetic")
+    text = page.read_text()
+    table = (tmp_path / "results" / "table1-synthetic.md").read_text()
+    assert table.split("\n", 2)[2] in text and "Against 'random'" in text and "Table 2: data sets" in text
+    assert "Figure" not in text
+
+
+def test_labels_of_a_plan_are_distinct_and_the_papers():
+    for plan in PLANS.values():
+        labels = [row.label for row in plan.rows]
+        assert len(set(labels)) == len(labels)
+        printed = {label for numbers in plan.paper.values() for label, _ in numbers}
+        assert printed <= set(labels)
+        assert plan.control is None or plan.control in labels
 
 
 def test_recovery_ranks_explainers_by_the_important_items(run):
-    _, rows, _ = run("recovery")
+    _, rows, _ = run("recovery", table="recovery")
     assert {row[0] for row in rows} >= {"random", "occlusion", "saliency", "integrated_gradients", "attention"}
     assert {row[1] for row in rows} == {"predicted", "next"}
     for row in rows:
@@ -105,7 +186,8 @@ def test_recovery_ranks_explainers_by_the_important_items(run):
 
 
 def test_faithfulness_writes_a_table_the_curves_and_a_figure(run):
-    _, rows, output = run("faithfulness", "--dataset=synthetic", "--backbone=GRU4Rec", "--hidden_act=gelu")
+    arguments = ["--datasets=synthetic", "--backbone=GRU4Rec", "--hidden_act=gelu"]
+    _, rows, output = run("faithfulness", *arguments)
     assert [row[0] for row in rows] == [
         "random",
         "occlusion",
@@ -114,27 +196,30 @@ def test_faithfulness_writes_a_table_the_curves_and_a_figure(run):
         "captum:InputXGradient",
     ]
     assert all(len(row) == 5 for row in rows)
-    with open(output / "faithfulness_curves.csv", newline="") as file:
+    with open(output / "faithfulness-synthetic_curves.csv", newline="") as file:
         header, *curves = csv.reader(file)
     assert header[2:] == [str(step / 10) for step in range(11)]
     assert len(curves) == 2 * len(rows)
-    assert (output / "faithfulness.png").read_bytes().startswith(b"\x89PNG")
+    assert (output / "faithfulness-synthetic.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_command_tells_what_it_can_run():
     shown = subprocess.run(
         [sys.executable, "-m", "recbole_ec4srec.experiments", "--help"], capture_output=True, text=True, check=True
     ).stdout
-    assert all(name in shown for name in command.EXPERIMENTS)
+    assert all(name in shown for name in [*PLANS, *command.OTHERS])
 
 
 def test_a_mistake_ends_in_one_line_and_status_1(run, tmp_path, capsys):
-    arguments = ["table1", "--mu_m=7", f"--data_path={tmp_path / 'data'}", f"--output={tmp_path}"]
+    arguments = ["table1", "--train", "--mu_m=7", f"--data_path={tmp_path / 'data'}", f"--output={tmp_path}"]
     assert command.main(arguments) == 1
     assert capsys.readouterr().err.startswith("error: mu_m: got 7")
     with pytest.raises(SystemExit):
         command.main(["table1", "epochs=3"])
     assert "got epochs=3" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        command.main(["table1", "--rows", "nobody"])
+    assert "got 'nobody', allowed are 'control', 'random', 'oracle'" in capsys.readouterr().err
 
 
 def test_a_spread_is_the_mean_and_the_standard_deviation():

@@ -63,6 +63,29 @@ def test_without_contrast_the_model_is_recboles(backbone, loss_type, experiment)
     assert_close(ours.model.predict(batch), theirs.predict(batch))
 
 
+def test_views_as_more_data_are_weighted_recommendation_losses(experiment):
+    weights = {"lambda": 0.2, "lambda_cl_pos": 0.3, "lambda_cl_neg": 0.4, "lambda_sl_pos": 0.5}
+    small = experiment(view_loss="recommendation", **weights)
+    model = small.model.eval()
+    phases = {
+        False: {"cl": (0.2, ("cl_1", "cl_2")), "sl": (0.2, ("sl",))},
+        True: {"cl_pos": (0.3, ("cl_pos_1", "cl_pos_2")), "sl_pos": (0.5, ("sl_pos",))},
+    }
+    for guided, expected in phases.items():
+        batch = first_batch(small, guided)
+
+        def cross_entropy(view, batch=batch):
+            prefix = f"{view}_" if view else ""
+            encoded = model(batch[prefix + model.ITEM_SEQ], batch[prefix + model.ITEM_SEQ_LEN])
+            return nn.functional.cross_entropy(model.backbone.score_all(encoded), batch[model.POS_ITEM_ID])
+
+        rec, *losses = model.calculate_loss(batch)
+        assert model.loss_names == ("rec", *expected)
+        assert_close(rec, cross_entropy(""))
+        for loss, (weight, views) in zip(losses, expected.values()):
+            assert_close(loss, weight * sum(map(cross_entropy, views)) / len(views))
+
+
 def test_predict_is_the_column_of_full_sort_predict(experiment):
     model = experiment().model.eval()
     batch = evaluation_batch(experiment())

@@ -55,6 +55,7 @@ class EC4SRecTrainDataLoader(TrainDataLoader):
         self._guided = GuidedAugmentation(operators, config["negative_augmentations"], config["mu_e"], mask_id)
         self._losses = {guided: list(loss_weights(config, guided)) for guided in (False, True)}
         self.guided = False
+        self._guided_since = None
         self.importance = None
         self._retrieval = None
         self._index = None
@@ -70,8 +71,28 @@ class EC4SRecTrainDataLoader(TrainDataLoader):
         Builds the distributions of ertrl+. None is for a configuration whose guided losses all have weight 0.
         """
         self.guided, self.importance = True, importance
+        self._guided_since = self.epoch
         self._retrieval = None
         self._prepare_retrieval()
+
+    def state_dict(self) -> dict:
+        """What :meth:`load_state_dict` needs to give the batches that would have come next."""
+        importance = self.importance and self.importance.values
+        return {
+            "epoch": self.epoch,
+            "guided": self.guided,
+            "guided_since": self._guided_since,
+            "importance": importance,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        if state["guided"]:
+            self.epoch, importance = state["guided_since"], None
+            if state["importance"] is not None:
+                importance = ImportanceTable(self._dataset.item_seq_len, self._dataset.max_item_list_len)
+                importance.values = state["importance"]
+            self.set_importance(importance)
+        self.epoch = state["epoch"]
 
     def __iter__(self):
         self.epoch += 1

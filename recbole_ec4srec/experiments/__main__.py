@@ -6,36 +6,80 @@ import argparse
 import sys
 from pathlib import Path
 
-from recbole_ec4srec.config import ConfigError
-from recbole_ec4srec.experiments import explanations, table1
+import yaml
 
-EXPERIMENTS = {
-    "table1": (table1.table1, "CL4SRec on the synthetic data, masking at random or by an oracle (Table 1)"),
-    "recovery": (explanations.recovery, "which explainer finds the important items of the synthetic data"),
-    "faithfulness": (explanations.faithfulness, "which explainer is the most faithful on a data set's test sequences"),
+from recbole_ec4srec.config import ConfigError
+from recbole_ec4srec.experiments import explanations, tables
+from recbole_ec4srec.experiments.plans import PLANS
+from recbole_ec4srec.experiments.results import results
+from recbole_ec4srec.experiments.table2 import table2
+from recbole_ec4srec.experiments.training import record_missing
+
+OTHERS = {
+    "results": (results, "a page with every table and figure that there are records of (--page)"),
+    "table2": (table2, "Table 2: the sizes of the data sets"),
+    "recovery": (explanations.recovery, "which explainer finds the important items of the synthetic data; trains"),
+    "faithfulness": (explanations.faithfulness, "which explainer is the most faithful on test sequences; trains"),
 }
 
 
-def main(argv=None) -> int:
-    listing = "\n".join(f"  {name:14}{text}" for name, (_, text) in EXPERIMENTS.items())
+def _arguments(argv):
+    titles = {**{name: plan.title for name, plan in PLANS.items()}, **{name: t for name, (_, t) in OTHERS.items()}}
+    listing = "\n".join(f"  {name:14}{titles[name]}" for name in sorted(titles))
     parser = argparse.ArgumentParser(
         prog="python -m recbole_ec4srec.experiments",
-        description="Run an experiment and write its table (.md, .csv) and its figure (.png) to a folder.",
+        description="Print an experiment's tables from the records of its runs, and write them (.md, .csv) and its "
+        "figure (.png). With --train the runs that have no record are trained first; one that was killed is gone on "
+        "with after its last whole epoch.",
         epilog=f"experiments:\n{listing}\n\nAny setting of RecBole's or ours: --key=value.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", choices=EXPERIMENTS)
+    parser.add_argument("name", choices=sorted(titles), metavar="NAME")
+    parser.add_argument("--train", action="store_true", help="train what has no record")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="(default: 1)")
-    parser.add_argument("--dataset", help="(default: the experiment's own)")
+    parser.add_argument("--datasets", nargs="+", help="(default: the experiment's own)")
+    parser.add_argument("--rows", nargs="+", help="some of the experiment's rows, by their labels (default: all)")
     parser.add_argument("--output", type=Path, default=Path("results"), help="(default: results)")
+    parser.add_argument(
+        "--work", type=Path, default=Path("saved/experiments"), help="states of runs (default: %(default)s)"
+    )
+    parser.add_argument("--page", type=Path, default=Path("docs/results.md"), help="of results (default: %(default)s)")
     args, settings = parser.parse_known_args(argv)
-    unknown = [setting for setting in settings if not (setting.startswith("--") and "=" in setting)]
-    if unknown:
-        parser.error(f"got {unknown[0]}, allowed are the options above and --key=value")
-    sys.argv = [sys.argv[0], *settings]  # where RecBole reads its settings from
-    args.output.mkdir(parents=True, exist_ok=True)
+    args.settings = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not key.startswith("--") or not equals:
+            parser.error(f"got {setting}, allowed are the options above and --key=value")
+        args.settings[key[2:]] = yaml.safe_load(value)
+    if args.rows and args.name in PLANS:
+        labels = [row.label for row in PLANS[args.name].rows]
+        unknown = [label for label in args.rows if label not in labels]
+        if unknown:
+            parser.error(f"--rows: got {unknown[0]!r}, allowed are {', '.join(map(repr, labels))}")
+    return args
+
+
+def _run(args):
+    if args.name in OTHERS:
+        OTHERS[args.name][0](args)
+        return
+    plan = PLANS[args.name]
+    plans = {
+        dataset: plan.runs(dataset, args.seeds, args.settings, args.rows) for dataset in args.datasets or plan.datasets
+    }
+    if args.train:
+        runs = [run for of_dataset in plans.values() for of_label in of_dataset.values() for run in of_label]
+        record_missing(runs, args.output, args.work, **args.settings)
+    for dataset, runs in plans.items():
+        text, any_record = tables.report(args.name, plan, dataset, runs, args.output)
+        print(text if any_record else f"{args.name}: no record of {dataset} in {args.output}; --train makes them\n")
+
+
+def main(argv=None) -> int:
+    args = _arguments(argv)
+    sys.argv = sys.argv[:1]  # where RecBole would read our options as its own
     try:
-        EXPERIMENTS[args.name][0](args)
+        _run(args)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -8,13 +8,31 @@ import torch
 
 from recbole_ec4srec.config import ConfigError
 from recbole_ec4srec.data.synthetic import HISTORY, IMPORTANT
-from recbole_ec4srec.experiments.running import Trained, spread, write_table
-from recbole_ec4srec.experiments.table1 import MASKING, RANDOM, TRAINING
+from recbole_ec4srec.experiments.plans import CONTROL, RANDOM_MASKING
+from recbole_ec4srec.experiments.records import Run, settings_of
+from recbole_ec4srec.experiments.tables import spread, write_table
+from recbole_ec4srec.experiments.training import Training
 from recbole_ec4srec.explain import build_explainer
 from recbole_ec4srec.explain.faithfulness import SHARES, measure
 
 EXPLAINERS = ("random", "occlusion", "saliency", "integrated_gradients", "attention", "captum:InputXGradient")
-NO_CONTRAST = {"lambda": 0}
+
+
+def _trained(args, row, dataset):
+    """A model of ``row`` for each seed, with its best epoch's weights."""
+    for seed in args.seeds:
+        settings = settings_of(row.model, dataset, row.settings, args.settings)
+        training = Training(Run(row.label, row.model, dataset, seed, settings), args.work / args.name, **args.settings)
+        training.fit()
+        yield training
+        training.forget()
+
+
+def _dataset(args, default):
+    dataset, *more = args.datasets or [default]
+    if more:
+        raise ConfigError(f"--datasets: got {' '.join(args.datasets)}, allowed is one data set for this experiment")
+    return dataset
 
 
 def _explainers(trained, names=EXPLAINERS):
@@ -33,9 +51,7 @@ def recovery(args) -> None:
     of the true next item.
     """
     found = {}
-    for seed in args.seeds:
-        model, settings = RANDOM
-        trained = Trained(model, args.dataset or "synthetic", seed=seed, **TRAINING, **MASKING, **settings)
+    for trained in _trained(args, RANDOM_MASKING, _dataset(args, "synthetic")):
         dataset, device = trained.dataset, trained.config["device"]
         rows = (dataset.item_seq_len == HISTORY).nonzero().squeeze(1)
         important = dataset.history["important"][dataset.window_cells(rows)[0]][:, :HISTORY] > 0
@@ -53,12 +69,13 @@ def recovery(args) -> None:
                 reciprocal = (1 / (order.float().argmax(1) + 1.0)).mean().item()
                 found.setdefault((name, target), []).append((precision, reciprocal))
     rows = [[name, target, *map(spread, zip(*values))] for (name, target), values in found.items()]
-    write_table(
+    text = write_table(
         args.output / "recovery",
         ["explainer", "explained", "precision at 3", "mean reciprocal rank"],
         rows,
         f"The {IMPORTANT} important of {HISTORY} items in the synthetic data, seeds {', '.join(map(str, args.seeds))}.",
     )
+    print(text)
 
 
 def faithfulness(args) -> None:
@@ -67,8 +84,7 @@ def faithfulness(args) -> None:
     The model is trained with the recommendation loss alone, unless settings say otherwise.
     """
     found = {}
-    for seed in args.seeds:
-        trained = Trained("CL4SRec", args.dataset or "ml-100k", seed=seed, **NO_CONTRAST)
+    for trained in _trained(args, CONTROL, _dataset(args, "ml-100k")):
         device, dataset = trained.config["device"], trained.test_data._dataset
         rows = torch.arange(len(dataset))
         item_seq, lengths = dataset.item_sequences(rows)
@@ -81,33 +97,32 @@ def faithfulness(args) -> None:
     for name, measured in found.items():
         values = [(m.deletion_area, m.insertion_area, m.comprehensiveness, m.sufficiency) for m in measured]
         rows.append([name, *map(spread, zip(*values))])
-    write_table(
-        args.output / "faithfulness",
+    text = write_table(
+        args.output / f"faithfulness-{trained.config['dataset']}",
         ["explainer", "deletion area ↓", "insertion area ↑", "comprehensiveness ↑", "sufficiency ↓"],
         rows,
         f"Faithfulness on the test sequences of {trained.config['dataset']}, {trained.config['backbone']}, "
         f"seeds {', '.join(map(str, args.seeds))}.",
     )
+    print(text)
     curves = {
         name: [torch.stack([getattr(m, side) for m in measured]).mean(0).tolist() for side in ("deletion", "insertion")]
         for name, measured in found.items()
     }
-    _plot(args.output / "faithfulness", curves)
+    _plot(args.output / f"faithfulness-{trained.config['dataset']}", curves)
 
 
 def _plot(path, curves) -> None:
     """Write ``path.png`` and the data of it, ``path_curves.csv``."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure  # without pyplot no display is looked for
 
     with path.with_name(f"{path.name}_curves.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["explainer", "curve", *SHARES])
         for name, sides in curves.items():
             writer.writerows([name, side, *values] for side, values in zip(("deletion", "insertion"), sides))
-    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True)
+    figure = Figure(figsize=(10, 4))
+    axes = figure.subplots(1, 2, sharey=True)
     titles = "most important items taken away", "most important items alone"
     for side, (axis, title) in enumerate(zip(axes, titles)):
         for name, values in curves.items():
@@ -118,4 +133,3 @@ def _plot(path, curves) -> None:
     axes[1].legend()
     figure.tight_layout()
     figure.savefig(path.with_suffix(".png"), dpi=120)
-    pyplot.close(figure)

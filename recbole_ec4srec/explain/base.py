@@ -47,6 +47,13 @@ class Explainer:
     def prepare(self, dataset) -> None:
         """Refuse a data set that cannot be explained; called before training starts."""
 
+    def state_dict(self) -> dict:
+        """What the next update depends on beside the model and the data."""
+        return {}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on from :meth:`state_dict`."""
+
     def attribute(
         self, item_seq: Tensor, item_seq_len: Tensor, next_item: Tensor | None = None, user: Tensor | None = None
     ) -> Tensor:

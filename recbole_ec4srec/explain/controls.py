@@ -26,6 +26,12 @@ class Random(_Control):
         super().__init__(model, target, output, batch_size)
         self._generator = torch.Generator().manual_seed(seed)
 
+    def state_dict(self):
+        return {"generator": self._generator.get_state()}
+
+    def load_state_dict(self, state):
+        self._generator.set_state(state["generator"])
+
     def attribute(self, item_seq, item_seq_len, next_item=None, user=None):
         scores = torch.rand(item_seq.shape, generator=self._generator).to(item_seq.device)
         return self._inside([scores], item_seq_len)

@@ -37,6 +37,7 @@ class EC4SRec(SequentialRecommender):
         self.bpr_loss = BPRLoss()
         self.sim, self.tau, self.tau_cl = config["sim"], config["tau"], config["tau_cl"]
         self.second_pass, self.mask_same_target = config["second_pass"], config["mask_same_target"]
+        self.view_loss = config["view_loss"]
         self.weights = {"cl": config["lambda"], "sl": config["lambda"]}
         self.weights.update({name: config[f"lambda_{name}"] for name in ("cl_pos", "cl_neg", "sl_pos")})
         self.loss_names = ("rec",)
@@ -76,6 +77,9 @@ class EC4SRec(SequentialRecommender):
         losses = {"rec": self._recommendation_loss(encoded[""], interaction)}
         target = interaction[self.POS_ITEM_ID] if self.mask_same_target else None
 
+        if self.view_loss == "recommendation":
+            losses.update(self._losses_of_views(encoded, interaction))
+            has = {}
         for name in ("cl", "cl_pos"):
             if f"{name}_1" in has and self.weights[name] > 0:
                 first, second = encoded[f"{name}_1"], encoded[f"{name}_2"]
@@ -94,12 +98,19 @@ class EC4SRec(SequentialRecommender):
         self.loss_names = tuple(losses)
         return tuple(loss if name == "rec" else self.weights[name] * loss for name, loss in losses.items())
 
+    def _losses_of_views(self, encoded, interaction):
+        """Positive views as more training data: the L_rec of each with its instance's next item, not the paper's."""
+        positive = {"cl": ("cl_1", "cl_2"), "sl": ("sl",), "cl_pos": ("cl_pos_1", "cl_pos_2"), "sl_pos": ("sl_pos",)}
+        for name, views in positive.items():
+            if views[0] in encoded and self.weights[name] > 0:
+                yield name, sum(self._recommendation_loss(encoded[view], interaction) for view in views) / len(views)
+
     def _recommendation_loss(self, encoded, interaction):
         """L_rec: Eq. 2 over all items, or RecBole's BPR loss."""
-        positive = interaction[self.POS_ITEM_ID]
+        positive = _head(interaction[self.POS_ITEM_ID], encoded)
         if self.loss_type == "CE":
             return self.backbone.cross_entropy(encoded, positive)
-        negative = interaction[self.NEG_ITEM_ID]
+        negative = _head(interaction[self.NEG_ITEM_ID], encoded)
         return self.bpr_loss(self.backbone.score(encoded, positive), self.backbone.score(encoded, negative))
 
     def predict(self, interaction) -> Tensor:

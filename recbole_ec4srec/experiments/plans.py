@@ -1,0 +1,220 @@
+"""What the paper's tables and figures consist of: models, their settings, data sets and metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from recbole_ec4srec.experiments import paper
+from recbole_ec4srec.experiments.records import Run, settings_of
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model with the settings that are its own here.
+
+    Attributes:
+        line, x: in a figure, the line that it is a point of, and where on it.
+    """
+
+    label: str
+    model: str
+    settings: dict = field(default_factory=dict)
+    line: str = ""
+    x: float | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A table or a figure.
+
+    Attributes:
+        control: the label that all others are tested against.
+        paper: ``{data set: {(label, metric): value}}``.
+        figure: None for a table; ``points``, one a seed; ``lines``, over the rows' ``x``; ``epochs``, of the
+            validation metric.
+    """
+
+    title: str
+    rows: tuple
+    datasets: tuple
+    metrics: tuple = paper.METRICS
+    control: str | None = None
+    paper: dict = field(default_factory=dict)
+    figure: str | None = None
+
+    def runs(self, dataset: str, seeds, given: dict, labels=None) -> dict:
+        """``{label: [a run for each of ``seeds``]}``; ``given`` settings win, of ``labels`` alone."""
+        return {
+            row.label: [
+                Run(row.label, row.model, dataset, seed, settings_of(row.model, dataset, row.settings, given))
+                for seed in seeds
+            ]
+            for row in self.rows
+            if not labels or row.label in labels
+        }
+
+
+# Our encoder with the recommendation loss alone: the paper's SASRec row is of a weaker, sampled loss.
+CONTROL = Row("control", "CL4SRec", {"lambda": 0})
+OURS = (
+    Row("CL4SRec", "CL4SRec"),
+    Row("EC4SRec(SSL)", "EC4SRecSSL"),
+    Row("DuoRec", "DuoRec"),
+    Row("EC4SRec(SL)", "EC4SRecSL"),
+    Row("EC4SRec", "EC4SRec"),
+)
+GUIDED = tuple(row for row in OURS if row.model.startswith("EC4SRec"))
+AMAZON = ("amazon-beauty", "amazon-clothing", "amazon-sports")
+
+_COLUMNS = {"inter": ["user_id", "item_id", "timestamp"]}
+
+# Both views by masking, 4 of 10 items (section 3.3). All epochs, since nothing is learned in the first ones.
+_MASKING = {
+    "augmentations": ["mask"],
+    "metrics": ["Hit", "NDCG"],
+    "topk": [3],
+    "valid_metric": "NDCG@3",
+    "epochs": 100,
+    "stopping_step": 100,
+}
+_ORACLE = {
+    "explainer": "oracle",
+    "oracle_scores": "important",
+    "mu_e": 0.4,
+    "lambda_cl_neg": 0,  # CL4SRec has no negative views
+    "warmup": [],
+    "num_updates": 0,
+    "update_epochs": [1],
+}
+RANDOM_MASKING = Row("random", "CL4SRec", {**_MASKING, "mu_m": 0.4})
+
+_WITHOUT = {"reorder": ["crop", "mask"], "mask": ["crop", "reorder"], "crop": ["mask", "reorder"]}
+
+
+# A setting that is the default is left out, so that a run is shared by all that ask for it.
+_DEFAULTS = {"explainer": "occlusion", "num_updates": 5, "mu_e": 0.5}
+
+
+def _setting(key, value):
+    return {} if _DEFAULTS[key] == value else {key: value}
+
+
+def _losses(row, *names):
+    """EC4SRec with the guided losses ``names`` alone."""
+    weights = {f"lambda_{name}": 0 for name in ("cl_pos", "cl_neg", "sl_pos") if name not in names}
+    return Row(row, "EC4SRec", weights)
+
+
+PLANS = {
+    "table1": Plan(
+        "Table 1: CL4SRec on the synthetic data, masking at random or only what does not matter",
+        (Row("control", "CL4SRec", {**_MASKING, "lambda": 0}), RANDOM_MASKING)
+        + (Row("oracle", "EC4SRecSSL", {**_MASKING, **_ORACLE}),),
+        ("synthetic",),
+        ("hit@3", "ndcg@3"),
+        "random",
+        paper.TABLE1,
+    ),
+    "table3": Plan(
+        "Table 3: overall results",
+        (
+            *(Row(name, name) for name in ("BPR", "GRU4Rec", "Caser", "SASRec", "BERT4Rec")),
+            Row("S3Rec", "S3Rec", {"load_col": {**_COLUMNS, "item": ["item_id", "class"]}}),
+            CONTROL,
+            Row("views as data", "EC4SRec", {"view_loss": "recommendation"}),
+            *OURS,
+        ),
+        (*AMAZON, "ml-1m"),
+        control="control",
+        paper={**paper.TABLE3, "ml-100k": paper.AUTHORS_ML100K},
+    ),
+    "table4": Plan(
+        "Table 4: other backbones",
+        tuple(
+            Row(f"{row.label}, {backbone}", row.model, {"backbone": backbone})
+            for backbone in ("GRU4Rec", "Caser", "BERT4Rec")
+            for row in (CONTROL, *OURS)
+        ),
+        AMAZON,
+        paper=paper.TABLE4,
+    ),
+    "table5": Plan(
+        "Table 5: without one of the augmentations",
+        tuple(
+            Row(f"{row.label}{label}", row.model, settings)
+            for row in OURS[:2]
+            for label, settings in [
+                ("", {}),
+                *((f", no {name}", {"augmentations": others}) for name, others in _WITHOUT.items()),
+            ]
+        ),
+        AMAZON,
+        ("ndcg@5",),
+        paper=paper.TABLE5,
+    ),
+    "figure3": Plan(
+        "Figure 3: validation NDCG@5 by epoch, p importance updates",
+        tuple(Row(f"EC4SRec, p = {p}", "EC4SRec", {"num_updates": p, "stopping_step": 150}) for p in (1, 2, 5)),
+        AMAZON[:2],
+        ("ndcg@5",),
+        figure="epochs",
+    ),
+    "figure4": Plan(
+        "Figure 4: NDCG@5 with p importance updates",
+        tuple(
+            Row(f"{row.label}, p = {p}", row.model, _setting("num_updates", p), row.label, p)
+            for row in GUIDED
+            for p in (1, 2, 3, 5, 9)
+        ),
+        AMAZON[:2],
+        ("ndcg@5",),
+        figure="lines",
+    ),
+    "figure5": Plan(
+        "Figure 5: combinations of the guided losses",
+        (
+            CONTROL,
+            Row("CL4SRec", "CL4SRec"),
+            Row("DuoRec", "DuoRec"),
+            _losses("L_cl+", "cl_pos"),
+            _losses("L_cl-", "cl_neg"),
+            _losses("L_sl+", "sl_pos"),
+            _losses("L_cl+ + L_cl-", "cl_pos", "cl_neg"),
+            _losses("L_sl+ + L_cl+", "sl_pos", "cl_pos"),
+            _losses("L_sl+ + L_cl-", "sl_pos", "cl_neg"),
+            Row("L_cl+ + L_cl- + L_sl+", "EC4SRec"),
+        ),
+        AMAZON[:1],
+        ("ndcg@5",),
+        control="control",
+        figure="points",
+    ),
+    "figure6": Plan(
+        "Figure 6: the share μ_e of the items that guided operators act on",
+        tuple(
+            Row(f"{row.label}, μ_e .{tenths}", row.model, _setting("mu_e", tenths / 10), row.label, tenths / 10)
+            for row in GUIDED
+            if row.model != "EC4SRecSL"
+            for tenths in range(1, 10)
+        ),
+        AMAZON[:2],
+        ("ndcg@5",),
+        paper=paper.FIGURE6,
+        figure="lines",
+    ),
+    "figure7": Plan(
+        "Figure 7: explanation methods",
+        (
+            Row("CL4SRec", "CL4SRec"),
+            Row("DuoRec", "DuoRec"),
+            *(
+                Row(f"{row.label}, {explainer}", row.model, _setting("explainer", explainer))
+                for row in GUIDED
+                for explainer in ("saliency", "occlusion", "attention", "integrated_gradients", "random")
+            ),
+        ),
+        AMAZON[:2],
+        ("ndcg@5",),
+        figure="points",
+    ),
+}

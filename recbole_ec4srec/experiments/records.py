@@ -1,0 +1,142 @@
+"""A run of an experiment and the record that it leaves: one JSON file, which all tables and figures are made from."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.metadata
+import json
+import math
+import platform
+import subprocess
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+
+from recbole_ec4srec.config import properties_dir
+
+#: Settings that say where and how a run is computed, not what: no part of its identity, and not in its record.
+ELSEWHERE = (
+    "data_path",
+    "checkpoint_dir",
+    "pre_model_path",
+    "gpu_id",
+    "use_gpu",
+    "device",
+    "show_progress",
+    "worker",
+    "state",
+    "seed",
+)
+PACKAGES = ("recbole_ec4srec", "recbole", "torch", "numpy", "scipy", "captum")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: ``settings`` are all that differ from the defaults of the model and the data set."""
+
+    label: str
+    model: str
+    dataset: str
+    seed: int
+    settings: dict = field(default_factory=dict, hash=False)
+
+    @property
+    def name(self) -> str:
+        """The same for the same training, whatever experiment asks for it and what it calls it."""
+        settings = {key: value for key, value in self.settings.items() if key not in ELSEWHERE}
+        known = json.dumps([self.model, self.dataset, settings], sort_keys=True)
+        return f"{self.dataset}-{self.model}-{hashlib.sha256(known.encode()).hexdigest()[:8]}-seed{self.seed}"
+
+
+def settings_of(model: str, dataset: str, *more: dict) -> dict:
+    """The paper's settings, the data set's, those chosen for the model on it (``properties/tuned``), and ``more``.
+
+    Later ones win.
+    """
+    folder, found = properties_dir(), {}
+    files = ("paper.yaml", f"dataset/{dataset}.yaml", f"tuned/{dataset}/{model}.yaml")
+    for file in (folder / name for name in files):
+        if file.is_file():
+            found.update(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
+    for settings in more:
+        found.update(settings)
+    return found
+
+
+def read(folder: Path, run: Run) -> dict | None:
+    """The record of a run, or None where it has none."""
+    file = folder / "records" / f"{run.name}.json"
+    return _load(file) if file.is_file() else None
+
+
+def read_all(folder: Path) -> list[dict]:
+    """All records that there are."""
+    return [_load(file) for file in sorted((folder / "records").glob("*.json"))]
+
+
+def _load(file):
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def write(folder: Path, run: Run, **found) -> None:
+    """Write what was ``found`` with what was run, on what; the file appears whole or not at all."""
+    config = {key: value for key, value in found.pop("config").items() if key not in ELSEWHERE and _is_plain(value)}
+    record = {
+        "model": run.model,
+        "dataset": run.dataset,
+        "seed": run.seed,
+        "settings": {key: value for key, value in run.settings.items() if key not in ELSEWHERE},
+        **found,
+        "commit": _commit(),
+        "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
+        "threads": torch.get_num_threads(),
+        "config": config,
+    }
+    file = folder / "records" / f"{run.name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text(json.dumps(record, indent=1, sort_keys=False) + "\n", encoding="utf-8")
+    temporary.replace(file)
+
+
+def _is_plain(value):
+    try:
+        return not isinstance(value, float) or math.isfinite(value) if json.dumps(value) else False
+    except (TypeError, ValueError):
+        return False
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that the package stands in, with a + where files differ from it; None outside one."""
+
+    def git(*words):
+        here = Path(__file__).parent
+        return subprocess.run(["git", "-C", here, *words], capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no", ".") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def pack(ranks: np.ndarray) -> str:
+    """Ranks ``[users]`` as text: little-endian 32-bit integers, deflated, in base 64."""
+    return base64.b64encode(zlib.compress(ranks.astype("<i4").tobytes(), 9)).decode()
+
+
+def ranks(record: dict) -> np.ndarray:
+    """The rank, from 1, of each test user's item, in the order of the users' internal ids, ``[users]``."""
+    return np.frombuffer(zlib.decompress(base64.b64decode(record["ranks"])), "<i4")
+
+
+def metric_of(ranks: np.ndarray, metric: str) -> np.ndarray:
+    """``hit@k``, ``ndcg@k`` or ``mrr@k`` of every user with one relevant item at ``ranks [users]``, ``[users]``."""
+    name, cut_off = metric.split("@")
+    gain = {"hit": np.ones_like, "ndcg": lambda rank: 1 / np.log2(rank + 1), "mrr": lambda rank: 1 / rank}[name]
+    rank = ranks.astype(np.float64)
+    return np.where(rank <= int(cut_off), gain(rank), 0.0)

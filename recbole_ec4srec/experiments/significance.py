@@ -1,0 +1,79 @@
+"""Is a difference more than chance? Paired by user, and by seed where there are several."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from recbole_ec4srec.experiments.records import metric_of, ranks
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How much better a model is than its control by one metric.
+
+    Attributes:
+        difference: the mean over users, and over seeds where there are several.
+        low, high: its 95 % confidence interval over users.
+        effect: the difference in standard deviations of the users' differences (Cohen's d for paired samples).
+        p: of the paired t-test over users.
+        seeds: how many seeds both have.
+        p_seeds: of the paired t-test over seeds; None with fewer than two.
+    """
+
+    difference: float
+    low: float
+    high: float
+    effect: float
+    p: float
+    seeds: int
+    p_seeds: float | None
+
+
+def compare(records, control, metric: str) -> Comparison | None:
+    """Compare the records of a model with those of its control, of the same data set, by the seeds that both have.
+
+    Users are the same people under every seed, so their metric is averaged over seeds before users are compared.
+
+    Args:
+        records, control: records, one a seed.
+        metric: ``hit@k``, ``ndcg@k`` or ``mrr@k``.
+
+    Returns:
+        None where they have no seed in common.
+
+    Raises:
+        ValueError: they were tested on different users.
+    """
+    by_seed = [{record["seed"]: ranks(record) for record in side} for side in (records, control)]
+    seeds = sorted(set(by_seed[0]) & set(by_seed[1]))
+    if not seeds:
+        return None
+    if len({len(side[seed]) for side in by_seed for seed in seeds}) > 1:
+        raise ValueError("the records are of different numbers of test users and cannot be paired")
+    ours, theirs = (np.stack([metric_of(side[seed], metric) for seed in seeds]) for side in by_seed)
+    of_users, of_seeds = (ours - theirs).mean(0), (ours - theirs).mean(1)
+    test = stats.ttest_1samp(of_users, 0)
+    low, high = test.confidence_interval()
+    deviation = of_users.std(ddof=1)
+    return Comparison(
+        difference=float(of_users.mean()),
+        low=float(low),
+        high=float(high),
+        effect=float(of_users.mean() / deviation) if deviation > 0 else 0.0,
+        p=float(test.pvalue) if deviation > 0 else 1.0,
+        seeds=len(seeds),
+        p_seeds=float(stats.ttest_1samp(of_seeds, 0).pvalue) if len(seeds) > 1 else None,
+    )
+
+
+def holm(p_values) -> list[float]:
+    """P-values adjusted for their number by Holm's method (1979): the chance of one false finding among them all."""
+    p = np.asarray(p_values, dtype=float)
+    order = np.argsort(p)
+    raised = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(raised, 1)
+    return adjusted.tolist()

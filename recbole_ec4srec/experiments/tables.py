@@ -1,0 +1,137 @@
+"""Tables and figures from records; nothing is trained here."""
+
+from __future__ import annotations
+
+import csv
+import statistics
+from pathlib import Path
+
+from recbole_ec4srec.experiments import records
+from recbole_ec4srec.experiments.plans import Plan
+from recbole_ec4srec.experiments.significance import compare, holm
+
+
+def spread(values) -> str:
+    """The mean of ``values``, and their standard deviation where there are several."""
+    mean = f"{statistics.mean(values):.4f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.4f}"
+
+
+def write_table(path: Path, header, rows, caption: str) -> str:
+    """Write ``path.md`` and ``path.csv``; the text of the former."""
+    lines = [caption, "", *(f"| {' | '.join(map(str, row))} |" for row in (header, ["---"] * len(header), *rows))]
+    text = "\n".join(lines) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".md").write_text(text, encoding="utf-8")
+    with path.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+    return text
+
+
+def report(name: str, plan: Plan, dataset: str, runs: dict, output: Path) -> tuple[str, bool]:
+    """Write a plan's tables and figure for a data set from the records that there are.
+
+    Args:
+        runs: ``{label: runs}``, one a seed.
+
+    Returns:
+        The text of the tables, and whether there is any record.
+    """
+    found = {label: [records.read(output, run) for run in of_seeds] for label, of_seeds in runs.items()}
+    found = {label: [record for record in of_seeds if record] for label, of_seeds in found.items()}
+    path, caption = output / f"{name}-{dataset}", f"{plan.title}; {dataset}, test set."
+    printed, rows = plan.paper.get(dataset, {}), []
+    header = ["", *(cell for m in plan.metrics for cell in (_title(m), "paper", "difference")), "epoch", "seeds"]
+    for label, of_seeds in found.items():
+        row = [label]
+        for metric in plan.metrics:
+            ours, theirs = [record["test"][metric] for record in of_seeds], printed.get((label, metric))
+            difference = f"{statistics.mean(ours) - theirs:+.4f}" if ours and theirs is not None else ""
+            row += [spread(ours) if ours else "", "" if theirs is None else f"{theirs:.4f}", difference]
+        epochs, seeds = (", ".join(str(record[key]) for record in of_seeds) for key in ("best_epoch", "seed"))
+        rows.append([*row, epochs, seeds])
+    texts = [write_table(path, header, rows, caption)]
+    if plan.control and found.get(plan.control):
+        tested = _significance(plan, found, path, dataset)
+        texts += [tested] if tested else []
+    if plan.figure and any(found.values()):
+        _figure(plan, found, path, dataset)
+    return "\n".join(texts), any(found.values())
+
+
+def _title(metric):
+    name, cut_off = metric.split("@")
+    return f"{'HR' if name == 'hit' else name.upper()}@{cut_off}"
+
+
+def _significance(plan, found, path, dataset):
+    """Every model against the control, by every metric."""
+    compared = {
+        (label, metric): compare(of_seeds, found[plan.control], metric)
+        for label, of_seeds in found.items()
+        for metric in plan.metrics
+        if label != plan.control and of_seeds
+    }
+    compared = {key: comparison for key, comparison in compared.items() if comparison}
+    if not compared:
+        return None
+    rows = [
+        [
+            label,
+            _title(metric),
+            f"{c.difference:+.4f}",
+            f"{c.low:+.4f} … {c.high:+.4f}",
+            f"{c.effect:+.3f}",
+            f"{c.p:.2g}",
+            f"{adjusted:.2g}",
+            "" if c.p_seeds is None else f"{c.p_seeds:.2g}",
+            c.seeds,
+        ]
+        for ((label, metric), c), adjusted in zip(compared.items(), holm([c.p for c in compared.values()]))
+    ]
+    header = ["", "metric", "difference", "95 % interval", "effect", "p, users", "p, Holm", "p, seeds", "seeds"]
+    caption = (
+        f"Against {plan.control!r}, {dataset}: paired t-tests over test users (Holm: corrected for the {len(rows)} "
+        "comparisons of this table) and over seeds; effect in standard deviations of the users' differences."
+    )
+    return write_table(path.with_name(f"{path.name}-significance"), header, rows, caption)
+
+
+def _figure(plan, found, path, dataset):
+    """Write ``path.png``; its data is in ``path.csv``, for curves by epoch in ``path-curves.csv``."""
+    from matplotlib.figure import Figure  # without pyplot no display is looked for
+
+    figure = Figure(figsize=(9, 5))
+    axis, metric = figure.subplots(), plan.metrics[0]
+    values = {label: [r["test"][metric] for r in of_seeds] for label, of_seeds in found.items() if of_seeds}
+    if plan.figure == "epochs":
+        curves = [
+            (label, record["seed"], [(epoch["epoch"], epoch["valid"][metric]) for epoch in record["epochs"]])
+            for label, of_seeds in found.items()
+            for record in of_seeds
+        ]
+        for label, seed, curve in curves:
+            axis.plot(*zip(*curve), label=f"{label}, seed {seed}")
+        with path.with_name(f"{path.name}-curves.csv").open("w", newline="", encoding="utf-8") as file:
+            rows = [[label, seed, *point] for label, seed, curve in curves for point in curve]
+            csv.writer(file).writerows([["", "seed", "epoch", f"validation {metric}"], *rows])
+        axis.set(xlabel="epoch", ylabel=f"validation {_title(metric)}")
+    elif plan.figure == "lines":
+        points = {}
+        for row in plan.rows:
+            if row.label in values:
+                points.setdefault(row.line, []).append((row.x, statistics.mean(values[row.label])))
+        for line, of_line in points.items():
+            axis.plot(*zip(*of_line), label=line, marker="o")
+        axis.set(ylabel=_title(metric))
+    else:
+        for place, of_label in enumerate(values.values()):
+            axis.plot(of_label, [-place] * len(of_label), "o")
+        axis.set_yticks(range(0, -len(values), -1), values)
+        axis.set(xlabel=_title(metric))
+    if plan.figure != "points":
+        axis.legend()
+    axis.set_title(f"{plan.title}; {dataset}", fontsize=10)
+    axis.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path.with_suffix(".png"), dpi=110)

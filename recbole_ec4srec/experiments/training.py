@@ -1,0 +1,192 @@
+"""Training what an experiment needs: one run, killed and resumed or not, and all runs that are missing."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from time import time
+
+import numpy as np
+import torch
+from recbole.config import Config
+from recbole.data import create_dataset, data_preparation
+from recbole.utils import get_model, get_trainer, init_logger, init_seed
+
+import recbole_ec4srec  # noqa: F401
+from recbole_ec4srec.config import ConfigError
+from recbole_ec4srec.experiments import records
+from recbole_ec4srec.experiments.records import Run
+from recbole_ec4srec.resume import load_state, plain, save_state
+
+
+class Refused(ConfigError):
+    """A run that this data set does not allow; the others of its experiment are not concerned."""
+
+
+class Training:
+    """A model with its data and trainer, as RecBole's quick start makes them, that goes on where it was killed.
+
+    After each epoch its state goes to ``<name>.state`` in ``work`` and the best model to ``<name>.pth``; both are
+    removed by :meth:`forget`.
+
+    Args:
+        run: what is trained.
+        work: the folder for the states; None keeps the best model only, in RecBole's ``checkpoint_dir``.
+        settings: where and how it is computed (:data:`~recbole_ec4srec.experiments.records.ELSEWHERE`).
+    """
+
+    def __init__(self, run: Run, work: Path | None = None, **settings):
+        quiet = {"show_progress": False, "state": "WARNING", "seed": run.seed}
+        self.run, self.config = run, Config(run.model, run.dataset, config_dict={**run.settings, **quiet, **settings})
+        config = self.config
+        if run.model == "S3Rec" and not Path(config["data_path"], f"{run.dataset}.item").is_file():
+            attribute = config["item_attribute"]
+            raise Refused(f"S3Rec predicts attributes of items: {run.dataset}.item needs item_id and {attribute}")
+        init_seed(config["seed"], config["reproducibility"])
+        init_logger(config)
+        logging.getLogger("matplotlib").setLevel(logging.WARNING)
+        self.train_data, self.valid_data, self.test_data = data_preparation(config, create_dataset(config))
+        self.dataset = self.train_data._dataset
+        init_seed(config["seed"], config["reproducibility"])
+        self.model = get_model(config["model"])(config, self.dataset).to(config["device"])
+        self.trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, self.model)
+        self.epochs, self.seconds, self._state = [], 0.0, None
+        if work is not None:
+            work.mkdir(parents=True, exist_ok=True)
+            self._state = work / f"{run.name}.state"
+            self.trainer.saved_model_file = str(work / f"{run.name}.pth")
+
+    def fit(self, progress=lambda training: None) -> None:
+        """Train to the end and load the best model; ``progress(self)`` is called after each epoch."""
+        trainer, validate, started = self.trainer, self.trainer._valid_epoch, time()
+        finished = False
+        if self._state is not None and self._state.is_file():
+            kept = load_state(self._state, trainer, self.train_data)
+            self.epochs, self.seconds, finished = kept["epochs"], kept["seconds"], kept["finished"]
+            trainer.start_epoch = self.epochs[-1]["epoch"]
+        before = self.seconds
+
+        def validated(valid_data, show_progress=False):
+            score, result = validate(valid_data, show_progress)
+            self.epochs.append({"valid": plain(result)})
+            return score, result
+
+        def after_epoch(epoch, score):
+            now = before + time() - started
+            loss = float(trainer.train_loss_dict[epoch])
+            self.epochs[-1].update(epoch=epoch + 1, loss=loss, seconds=round(now - self.seconds, 2))
+            self.seconds = now
+            finished = epoch + 1 >= trainer.epochs or trainer.cur_step > trainer.stopping_step
+            if self._state is not None:
+                kept = {"epochs": self.epochs, "seconds": self.seconds, "finished": finished}
+                save_state(self._state, trainer, self.train_data, **kept)
+            progress(self)
+
+        trainer._valid_epoch = validated
+        if not finished:
+            trainer.fit(self.train_data, self.valid_data, verbose=False, callback_fn=after_epoch)
+        self.test = plain(trainer.evaluate(self.test_data, load_best_model=True))
+
+    def pretrain(self, file: Path) -> None:
+        """The first stage of S3Rec, gone on with after its last whole epoch; its weights go to ``file``."""
+        trainer = self.trainer
+        if self._state.is_file():
+            trainer.start_epoch = load_state(self._state, trainer, self.train_data)["epoch"]
+        trainer.save_step = 1
+        trainer.save_pretrained_model = lambda epoch, _: save_state(
+            self._state, trainer, self.train_data, epoch=epoch + 1
+        )
+        trainer.pretrain(self.train_data, verbose=False)
+        torch.save({"state_dict": self.model.state_dict()}, file)
+        self.forget()
+
+    @property
+    def best(self) -> dict:
+        """The epoch whose model was kept: the best on the validation set, of equals the last."""
+        metric = self.trainer.valid_metric.lower()
+        sign = 1 if self.trainer.valid_metric_bigger else -1
+        return max(self.epochs, key=lambda epoch: (sign * epoch["valid"][metric], epoch["epoch"]))
+
+    @torch.no_grad()
+    def ranks(self) -> np.ndarray:
+        """The rank, from 1, of each test user's item among all items, in the order of users' internal ids; among equal
+        scores the middle one."""
+        found = []
+        self.model.eval()
+        for batch in self.test_data:
+            interaction, scores, row, item = self.trainer._full_sort_batch_eval(batch)
+            scores, wanted = scores[row], scores[row, item].unsqueeze(1)
+            rank = 1 + (scores > wanted).sum(1) + ((scores == wanted).sum(1) - 1).clamp(min=0) // 2
+            user = interaction[self.dataset.uid_field].to(rank.device)[row]
+            found.append(torch.stack([user, rank]).cpu())
+        user, rank = torch.cat(found, 1)
+        return rank[user.argsort()].numpy()
+
+    def forget(self) -> None:
+        """Remove the files that :meth:`fit` left to go on from."""
+        for file in (self._state, Path(self.trainer.saved_model_file)):
+            if file is not None:
+                file.unlink(missing_ok=True)
+
+
+def record(run: Run, output: Path, work: Path, progress, **settings) -> None:
+    """Train a run and write its record; what an earlier process left of it is gone on with."""
+    pretrained = None
+    if run.model == "S3Rec":
+        first = Run(run.label, run.model, run.dataset, run.seed, {**run.settings, "train_stage": "pretrain"})
+        pretrained = work / f"{first.name}.pretrained"
+        if not pretrained.is_file():
+            Training(first, work, **settings).pretrain(pretrained)
+        settings = {**settings, "train_stage": "finetune", "pre_model_path": str(pretrained)}
+    training = Training(run, work, **settings)
+    training.fit(progress)
+    best = training.best
+    records.write(
+        output,
+        run,
+        best_epoch=best["epoch"],
+        valid=best["valid"],
+        test=training.test,
+        seconds=round(training.seconds, 1),
+        epochs=training.epochs,
+        ranks=records.pack(training.ranks()),
+        config=training.config.final_config_dict,
+    )
+    training.forget()
+    if pretrained:
+        pretrained.unlink()
+
+
+def record_missing(runs, output: Path, work: Path, **settings) -> None:
+    """Train all ``runs`` that have no record, one after the other, and tell how far it is."""
+    missing = list({run.name: run for run in runs if records.read(output, run) is None}.values())
+    started, taken = time(), []
+
+    for number, run in enumerate(missing, 1):
+        began = time()
+
+        def progress(training, run=run, number=number, began=began):
+            metric, last, best = training.trainer.valid_metric.lower(), training.epochs[-1], training.best
+            # Early stopping may end a run before its last epoch, so this is the most that it can take.
+            left = (training.trainer.epochs - last["epoch"]) * training.seconds / last["epoch"]
+            each = max([*taken, time() - began + left])
+            print(
+                f"[{number} of {len(missing)}] {run.label}, {run.dataset}, seed {run.seed}: epoch {last['epoch']}, "
+                f"{last['seconds']:.0f} s, loss {last['loss']:.4g}, {metric} {last['valid'][metric]:.4f} "
+                f"(best {best['valid'][metric]:.4f}, epoch {best['epoch']}); "
+                f"at most {_duration(left + each * (len(missing) - number))} left",
+                flush=True,
+            )
+
+        try:
+            record(run, output, work, progress, **settings)
+        except Refused as reason:
+            print(f"[{number} of {len(missing)}] {run.label}, {run.dataset}: not trained: {reason}", flush=True)
+        taken.append(time() - began)
+    if missing:
+        print(f"{len(missing)} runs in {_duration(time() - started)}", flush=True)
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min"

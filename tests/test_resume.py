@@ -1,0 +1,194 @@
+"""A training that was killed and gone on with ends as the unbroken one, bit for bit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL
+
+from recbole_ec4srec import resume
+from recbole_ec4srec.experiments import records
+from recbole_ec4srec.experiments.records import Run, settings_of
+from recbole_ec4srec.experiments.training import Training, record
+
+EPOCHS = {"epochs": 6, "stopping_step": 9, "eval_batch_size": 64}
+OURS = {"update_epochs": [2, 5]}
+#: RecBole samples no negative items for a user of all items.
+FEW = {"user_inter_num_interval": "[0,30]"}
+#: What depends on the clock.
+CLOCK = ("seconds", "epochs")
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.fixture
+def outcome(data_path, tmp_path):
+    """``outcome(model, kills, **settings)``: the record of a run that dies after each of the epochs ``kills``."""
+
+    def train(model, kills=(), **settings):
+        where = {"data_path": str(data_path)}
+        run = Run(model, model, "tiny", 3, settings_of(model, "tiny", SMALL, EPOCHS, settings, where))
+        output, work = tmp_path / f"results{kills}", tmp_path / f"work{kills}"
+        for kill in kills:
+
+            def die(training, kill=kill):
+                if training.epochs[-1]["epoch"] == kill:
+                    raise Killed
+
+            with pytest.raises(Killed):
+                record(run, output, work, die)
+            torch.rand(1), np.random.shuffle([1, 2])  # noqa: NPY002  (what else a process may do)
+        record(run, output, work, lambda training: None)
+        assert list(work.iterdir()) == []
+        found = records.read(output, run)
+        curve = [{key: value for key, value in epoch.items() if key != "seconds"} for epoch in found["epochs"]]
+        return curve, {key: value for key, value in found.items() if key not in CLOCK}
+
+    return train
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        ("EC4SRec", OURS),
+        ("EC4SRec", {**OURS, "explainer": "random"}),
+        (
+            "EC4SRec",
+            {**OURS, "loss_type": "BPR", "train_neg_sample_args": {"distribution": "uniform", "sample_num": 2}},
+        ),
+        ("EC4SRecSL", {**OURS, "backbone": "GRU4Rec", "num_layers": 1, "dropout_prob": 0.2, "embedding_size": 16}),
+        ("EC4SRecSSL", {**OURS, "lambda_cl_pos": 0, "lambda_cl_neg": 0}),
+        ("DuoRec", {}),
+        ("SASRec", {}),
+        ("BPR", FEW),
+    ],
+)
+def test_it_ends_as_the_unbroken_run(model, settings, outcome):
+    unbroken = outcome(model, **settings)
+    assert len(unbroken[0]) == 6
+    assert outcome(model, (1, 4), **settings) == unbroken
+    assert outcome(model, (5, 6), **settings) == unbroken  # the last one after the last epoch, before the test
+
+
+def test_patience_is_kept(outcome):
+    hopeless = {"learning_rate": 0.05, "epochs": 60, "stopping_step": 2}
+    unbroken = outcome("CL4SRec", **hopeless)
+    assert len(unbroken[0]) < 60
+    last = unbroken[0][-1]["epoch"]
+    assert outcome("CL4SRec", (last - 1, last), **hopeless) == unbroken
+
+
+def test_a_state_is_plain_and_replaced_in_one_step(experiment, tmp_path, monkeypatch):
+    trained = experiment()
+    file = tmp_path / "training.state"
+    resume.save_state(file, trained.trainer, trained.train_data, note=1)
+    whole = file.read_bytes()
+    assert torch.load(file, weights_only=True)["note"] == 1
+
+    def torn(state, out):
+        out.write(b"half of it")
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(torch, "save", torn)
+    with pytest.raises(OSError, match="full"):
+        resume.save_state(file, trained.trainer, trained.train_data, note=2)
+    assert file.read_bytes() == whole
+    assert list(tmp_path.glob("*.tmp")) == []
+
+
+def test_ranks_give_recboles_metrics(data_path):
+    where = {"data_path": str(data_path), "metrics": ["Hit", "NDCG", "MRR"], "metric_decimal_place": 10}
+    for model in ("EC4SRec", "BPR"):
+        settings = settings_of(model, "tiny", SMALL, {"epochs": 1, "num_updates": 0, "topk": [5, 10]}, FEW, where)
+        training = Training(Run(model, model, "tiny", 3, settings))
+        training.fit()
+        ranks = training.ranks()
+        assert len(training.test) == 6
+        for metric, value in training.test.items():
+            assert records.metric_of(ranks, metric).mean() == pytest.approx(value, abs=1e-9)
+        assert (records.ranks({"ranks": records.pack(ranks)}) == ranks).all()
+
+
+def test_metrics_of_a_rank_by_hand():
+    ranks = np.array([1, 2, 5, 6])
+    assert records.metric_of(ranks, "hit@5").tolist() == [1, 1, 1, 0]
+    assert records.metric_of(ranks, "mrr@5").tolist() == [1, 1 / 2, 1 / 5, 0]
+    assert records.metric_of(ranks, "ndcg@5").tolist() == pytest.approx([1, 1 / np.log2(3), 1 / np.log2(6), 0])
+
+
+def test_a_run_is_known_by_what_it_trains():
+    run = Run("a", "EC4SRec", "tiny", 1, {"tau": 1.0, "data_path": "here"})
+    assert run.name == Run("b", "EC4SRec", "tiny", 1, {"data_path": "there", "tau": 1.0}).name
+    others = [
+        Run("a", "DuoRec", "tiny", 1, {"tau": 1.0}),
+        Run("a", "EC4SRec", "other", 1, {"tau": 1.0}),
+        Run("a", "EC4SRec", "tiny", 2, {"tau": 1.0}),
+        Run("a", "EC4SRec", "tiny", 1, {"tau": 0.5}),
+    ]
+    assert len({run.name, *(other.name for other in others)}) == 5
+
+
+def test_a_record_tells_what_was_run_and_nothing_of_the_machine(data_path, tmp_path):
+    settings = settings_of("CL4SRec", "tiny", SMALL, {"epochs": 1}, {"data_path": str(data_path)})
+    run = Run("CL4SRec", "CL4SRec", "tiny", 7, settings)
+    record(run, tmp_path, tmp_path / "work", lambda training: None)
+    file = next((tmp_path / "records").iterdir())
+    assert str(data_path) not in file.read_text() and str(tmp_path) not in file.read_text()
+    found = json.loads(file.read_text())
+    assert found["config"]["lambda"] == 0.1 and found["config"]["n_layers"] == 2
+    assert found["versions"]["torch"] == torch.__version__ and found["seed"] == 7
+    assert set(found["valid"]) == set(found["test"]) and found["best_epoch"] == 1
+    assert len(records.ranks(found)) == 58  # two of the 60 users have too few interactions
+
+
+def test_a_process_killed_anywhere_goes_on(data_path, tmp_path):
+    """SIGKILL at a moment that nobody chose, again and again until the command comes to its end."""
+    small = [f"--{key}={value}" for key, value in SMALL.items() if key not in ("load_col", "show_progress")]
+    command = [sys.executable, "-m", "recbole_ec4srec.experiments", "table3", "--train", "--datasets", "tiny"]
+    command += [
+        "--rows",
+        "EC4SRec",
+        "--epochs=40",
+        "--num_updates=3",
+        "--stopping_step=40",
+        f"--data_path={data_path}",
+        *small,
+    ]
+    found = {}
+    for name, patience in (("unbroken", None), ("killed", 0.5)):
+        folder = tmp_path / name
+        folder.mkdir()
+        kills, status = 0, None
+        while status is None:
+            process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            if patience is not None and kills < 2:
+                states = folder / "saved" / "experiments"
+                before = _newest(states)
+                while process.poll() is None and _newest(states) == before:
+                    time.sleep(0.02)
+                time.sleep(patience * (kills + 1))
+                if process.poll() is None:
+                    os.kill(process.pid, signal.SIGKILL)
+                    kills += 1
+                    process.communicate()
+                    continue
+            error = process.communicate()[1]
+            status = process.returncode
+        assert status == 0, error.decode()
+        (file,) = (folder / "results" / "records").iterdir()
+        found[name] = {key: value for key, value in json.loads(file.read_text()).items() if key not in CLOCK}
+    assert kills == 2
+    assert found["killed"] == found["unbroken"]
+
+
+def _newest(folder):
+    files = list(folder.glob("*.state")) if folder.is_dir() else []
+    return files[0].stat().st_mtime_ns if files else None
