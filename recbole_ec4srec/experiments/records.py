@@ -92,7 +92,6 @@ def write(folder: Path, run: Run, **found) -> None:
         "seed": run.seed,
         "settings": {key: value for key, value in run.settings.items() if key not in ELSEWHERE},
         **found,
-        "commit": _commit(),
         "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
         "threads": torch.get_num_threads(),
         "config": config,
@@ -111,7 +110,7 @@ def _is_plain(value):
         return False
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """The commit of the checkout that the package stands in, with a + where files differ from it; None outside one."""
 
     def git(*words):

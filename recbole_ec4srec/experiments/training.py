@@ -131,7 +131,7 @@ class Training:
 
 def record(run: Run, output: Path, work: Path, progress, **settings) -> None:
     """Train a run and write its record; what an earlier process left of it is gone on with."""
-    pretrained = None
+    commit, pretrained = records.commit(), None  # before files change under a long run
     if run.model == "S3Rec":
         first = Run(run.label, run.model, run.dataset, run.seed, {**run.settings, "train_stage": "pretrain"})
         pretrained = work / f"{first.name}.pretrained"
@@ -150,6 +150,7 @@ def record(run: Run, output: Path, work: Path, progress, **settings) -> None:
         seconds=round(training.seconds, 1),
         epochs=training.epochs,
         ranks=records.pack(training.ranks()),
+        commit=commit,
         config=training.config.final_config_dict,
     )
     training.forget()
