@@ -32,6 +32,7 @@ from recbole_ec4srec.data.importance import normalise
 from recbole_ec4srec.data.retrieval import GuidedRetrieval, SameTargetIndex
 from recbole_ec4srec.explain import build_explainer
 from recbole_ec4srec.model.cross_entropy import linear_cross_entropy
+from recbole_ec4srec.model.linear import linear, product
 
 PAPER = {"train_batch_size": 256, "MAX_ITEM_LIST_LENGTH": 50, "metrics": ["Hit", "NDCG"], "topk": [5, 10]}
 NO_CONTRAST = {"lambda": 0, "lambda_cl_pos": 0, "lambda_cl_neg": 0, "lambda_sl_pos": 0}
@@ -148,24 +149,30 @@ def _distance(setup, step_seconds):
     softmax = len(batch) * n_items * d
     operations = 2 * 3 * (encoder + softmax)  # a multiplication and an addition; forward and twice that backward
     a = torch.randn(2048, 2048)
-    rates = alternate({"product": lambda: a @ a}, 20)["product"]
-    rate = 2 * 2048**3 / statistics.median(rates)
-    ideal = operations / rate
+    rates = alternate({"PyTorch": lambda: a @ a, "oneDNN": lambda: product(a, a)}, 20)
     print(
         f"\nguided step: {tokens} tokens, {operations / 1e9:.2f} GFLOP, {step_seconds * 1e3:.0f} ms, "
-        f"{operations / step_seconds / 1e9:.0f} GFLOP/s; 2048² product: {rate / 1e9:.0f} GFLOP/s; "
-        f"times the ideal: {step_seconds / ideal:.1f}",
-        flush=True,
+        f"{operations / step_seconds / 1e9:.0f} GFLOP/s"
     )
+    for name, seconds in rates.items():
+        rate = 2 * 2048**3 / statistics.median(seconds)
+        times = step_seconds * rate / operations
+        print(f"2048² product by {name}: {rate / 1e9:.0f} GFLOP/s; times the ideal: {times:.1f}", flush=True)
+
+
+def with_stocks_weights(args):
+    """RecBole's SASRec after a few steps, and our EC4SRec with the same weights."""
+    stock, ours = Setup(args, "SASRec"), Setup(args, "EC4SRec")
+    stock.train(args.steps)
+    weights = stock.model.state_dict()
+    items = weights["item_embedding.weight"]
+    weights["item_embedding.weight"] = torch.cat([items, torch.zeros(1, items.shape[1])])
+    ours.model.backbone.model.load_state_dict(weights)
+    return stock, ours
 
 
 def benchmark_evaluation(args):
-    stock, ours = Setup(args, "SASRec"), Setup(args, "EC4SRec")
-    stock.train(args.steps)
-    weights = {f"backbone.model.{name}": value for name, value in stock.model.state_dict().items()}
-    items = "backbone.model.item_embedding.weight"
-    weights[items] = torch.cat([weights[items], torch.zeros(1, weights[items].shape[1])])
-    ours.model.load_state_dict(weights)
+    stock, ours = with_stocks_weights(args)
     results = {}
     seconds = alternate(
         {
@@ -183,41 +190,47 @@ CAPTUM = {"occlusion": "Occlusion", "saliency": "Saliency", "integrated_gradient
 
 
 def benchmark_update(args):
-    setup = Setup(args, "EC4SRec")
-    setup.train(args.steps)
+    stock, ours = with_stocks_weights(args)
     header()
-    _against_captum(args, setup, "occlusion", args.captum_instances, max(1, args.repeats // 2))
+    _against_captum(args, stock, ours, "occlusion", max(1, args.repeats // 2))
 
 
 def benchmark_explainers(args):
     """An update of all instances by every explainer, once after a turn that is not measured."""
-    setup = Setup(args, "EC4SRec")
-    setup.train(args.steps)
+    stock, setup = with_stocks_weights(args)
     header()
     for name in CAPTUM:
-        _against_captum(args, setup, name, args.captum_instances, 1)
+        _against_captum(args, stock, setup, name, 1)
     explainer = build_explainer(setup.config, setup.model, "attention")
     work = {"ours": lambda: explainer.table(setup.dataset, torch.device("cpu"))}
     seconds = alternate(work, 1)["ours"]
     print(f"| importance update, attention | | {statistics.median(seconds):.3g} s | | | captum has no such method |")
 
 
-def _against_captum(args, setup, name, instances, repeats):
-    """All instances by our explainer; some by captum's class, over RecBole's padded forward."""
+def _against_captum(args, stock, setup, name, repeats):
+    """All instances by our explainer; some by captum's class, over RecBole's SASRec as it is."""
     setup.model.eval()
-    dataset, backbone = setup.dataset, setup.model.backbone
+    sasrec = stock.model.eval()
+    dataset = setup.dataset
     explainer = build_explainer(setup.config, setup.model, name)
-    rows = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(1))[:instances]
+    rows = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(1))[: args.captum_instances]
     item_seq, lengths = dataset.item_sequences(rows)
     found = {}
 
     def by_captum():
         with torch.no_grad():
-            item = explainer.chosen_item(backbone(item_seq, lengths), None)
-            embedding = backbone.embed(item_seq)
+            scores = sasrec(item_seq, lengths) @ sasrec.item_embedding.weight.T
+            item = scores[:, 1:].argmax(1) + 1
+            embedding = sasrec.item_embedding(item_seq)
 
         def forward(embedding, item_seq, lengths, item):
-            return backbone.score(backbone(item_seq, lengths, embedding), item)
+            table = sasrec.item_embedding
+            handle = table.register_forward_hook(lambda *_: embedding)
+            try:
+                encoded = sasrec(item_seq, lengths)
+            finally:
+                handle.remove()
+            return (encoded * table.weight[item]).sum(1)
 
         options = {"sliding_window_shapes": (1, embedding.shape[2])} if name == "occlusion" else {}
         method = getattr(captum.attr, CAPTUM[name])(forward)
@@ -235,7 +248,10 @@ def _against_captum(args, setup, name, instances, repeats):
     seconds = alternate({"captum": by_captum, "ours": ours}, repeats)
     inside = torch.arange(item_seq.shape[1]) < lengths.unsqueeze(1)
     difference = (found["captum"] - found["ours"].rows(rows))[inside].abs().max()
-    note = f"captum timed on {len(rows)} random instances of {len(dataset)}; largest difference {difference:.1e}"
+    note = (
+        f"captum over RecBole's SASRec, timed on {len(rows)} random instances of {len(dataset)}; "
+        f"largest difference {difference:.1e}"
+    )
     row(f"importance update, {name}", seconds["captum"], seconds["ours"], len(dataset) / len(rows), 1, note)
 
 
@@ -324,6 +340,37 @@ def benchmark_softmax(args):
         row(f"softmax over all items, {args.steps} times", seconds[name], seconds["ours"], note=f"peer: {name}")
 
 
+@torch.no_grad()
+def benchmark_products(args):
+    """The matrix products of a layer, 4096 tokens, forward, by PyTorch's own way and by ours."""
+    header()
+    for inner, outer in ((64, 192), (64, 64), (64, 256), (256, 64)):
+        hidden, layer = torch.randn(4096, inner), torch.nn.Linear(inner, outer)
+        forms = {
+            "ours": lambda h=hidden, f=layer: linear(h, f.weight, f.bias),
+            "F.linear": lambda h=hidden, f=layer: f(h),
+        }
+        sides = {name: lambda form=form: [form() for _ in range(200)] for name, form in forms.items()}
+        seconds = alternate(sides, args.repeats)
+        row(f"{inner} to {outer}, 200 times", seconds["F.linear"], seconds["ours"], note="peer: F.linear")
+
+
+def benchmark_compile(args):
+    """A guided step as it is, and with the feed-forward networks compiled, which is where fusing could help most."""
+    plain, compiled = Setup(args, "EC4SRec"), Setup(args, "EC4SRec")
+    for layer in compiled.model.backbone.model.trm_encoder.layer:
+        layer.feed_forward.compile(dynamic=True)
+    for setup in (plain, compiled):
+        setup.trainer.update_importance(setup.train_data)
+    start = perf_counter()
+    compiled.train(1)
+    note = f"peer: the same, compiled by torch.compile, which takes {perf_counter() - start:.0f} s"
+    sides = {"plain": lambda: plain.train(args.steps), "compiled": lambda: compiled.train(args.steps)}
+    seconds = alternate(sides, args.repeats)
+    header()
+    row(f"{args.steps} guided steps", seconds["compiled"], seconds["plain"], note=note)
+
+
 _BUILD = """
 import json, re, sys, time
 import recbole_ec4srec
@@ -378,6 +425,8 @@ SECTIONS = {
     "retrieval": benchmark_retrieval,
     "dataset": benchmark_dataset,
     "softmax": benchmark_softmax,
+    "products": benchmark_products,
+    "compile": benchmark_compile,
 }
 
 

@@ -11,7 +11,7 @@ from recbole_ec4srec.data.synthetic import HISTORY, IMPORTANT
 from recbole_ec4srec.experiments.plans import CONTROL, RANDOM_MASKING
 from recbole_ec4srec.experiments.records import Run, settings_of
 from recbole_ec4srec.experiments.tables import spread, write_table
-from recbole_ec4srec.experiments.training import Training
+from recbole_ec4srec.experiments.training import record
 from recbole_ec4srec.explain import build_explainer
 from recbole_ec4srec.explain.faithfulness import SHARES, measure
 
@@ -19,13 +19,10 @@ EXPLAINERS = ("random", "occlusion", "saliency", "integrated_gradients", "attent
 
 
 def _trained(args, row, dataset):
-    """A model of ``row`` for each seed, with its best epoch's weights."""
+    """A model of ``row`` for each seed, with its best epoch's weights; the runs leave records as those of tables do."""
+    settings = settings_of(row.model, dataset, row.settings, args.settings)
     for seed in args.seeds:
-        settings = settings_of(row.model, dataset, row.settings, args.settings)
-        training = Training(Run(row.label, row.model, dataset, seed, settings), args.work / args.name, **args.settings)
-        training.fit()
-        yield training
-        training.forget()
+        yield record(Run(row.label, row.model, dataset, seed, settings), args.output, args.work, **args.settings)
 
 
 def _dataset(args, default):

@@ -129,8 +129,12 @@ class Training:
                 file.unlink(missing_ok=True)
 
 
-def record(run: Run, output: Path, work: Path, progress, **settings) -> None:
-    """Train a run and write its record; what an earlier process left of it is gone on with."""
+def record(run: Run, output: Path, work: Path, progress=lambda training: None, **settings) -> Training:
+    """Train a run and write its record; what an earlier process left of it is gone on with.
+
+    Returns:
+        The training, with the best epoch's weights.
+    """
     commit, pretrained = records.commit(), None  # before files change under a long run
     if run.model == "S3Rec":
         first = Run(run.label, run.model, run.dataset, run.seed, {**run.settings, "train_stage": "pretrain"})
@@ -156,6 +160,7 @@ def record(run: Run, output: Path, work: Path, progress, **settings) -> None:
     training.forget()
     if pretrained:
         pretrained.unlink()
+    return training
 
 
 def record_missing(runs, output: Path, work: Path, **settings) -> None:

@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 
 # What torch.compile calls for a linear layer on the CPU; it has no gradient of its own.
 _ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+_is_compiling = getattr(torch.compiler, "is_compiling", lambda: False)
 #: Rows of a block; a few of them, up to :data:`MANY_ROWS`, stay in a core's cache through a whole layer.
 ROWS, MANY_ROWS = 256, 1024
 
@@ -23,6 +24,7 @@ ROWS, MANY_ROWS = 256, 1024
 def _suits(*tensors: Tensor) -> bool:
     return (
         _ONEDNN is not None
+        and not _is_compiling()  # torch.compile chooses its own kernels
         and not torch.is_autocast_enabled("cpu")
         and all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
     )
