@@ -11,7 +11,7 @@ from recbole_ec4srec.data.synthetic import HISTORY, IMPORTANT
 from recbole_ec4srec.experiments.plans import CONTROL, RANDOM_MASKING
 from recbole_ec4srec.experiments.records import Run, settings_of
 from recbole_ec4srec.experiments.tables import spread, write_table
-from recbole_ec4srec.experiments.training import record
+from recbole_ec4srec.experiments.training import trained
 from recbole_ec4srec.explain import build_explainer
 from recbole_ec4srec.explain.faithfulness import SHARES, measure
 
@@ -22,7 +22,7 @@ def _trained(args, row, dataset):
     """A model of ``row`` for each seed, with its best epoch's weights; the runs leave records as those of tables do."""
     settings = settings_of(row.model, dataset, row.settings, args.settings)
     for seed in args.seeds:
-        yield record(Run(row.label, row.model, dataset, seed, settings), args.output, args.work, **args.settings)
+        yield trained(Run(row.label, row.model, dataset, seed, settings), args.output, args.work, **args.settings)
 
 
 def _dataset(args, default):
@@ -32,11 +32,11 @@ def _dataset(args, default):
     return dataset
 
 
-def _explainers(trained, names=EXPLAINERS):
+def _explainers(training, names=EXPLAINERS):
     """Those of ``names`` that fit the backbone."""
     for name in names:
         try:
-            yield name, build_explainer(trained.config, trained.model, name)
+            yield name, build_explainer(training.config, training.model, name)
         except ConfigError as error:
             print(error)
 
@@ -48,8 +48,8 @@ def recovery(args) -> None:
     of the true next item.
     """
     found = {}
-    for trained in _trained(args, RANDOM_MASKING, _dataset(args, "synthetic")):
-        dataset, device = trained.dataset, trained.config["device"]
+    for training in _trained(args, RANDOM_MASKING, _dataset(args, "synthetic")):
+        dataset, device = training.dataset, training.config["device"]
         rows = (dataset.item_seq_len == HISTORY).nonzero().squeeze(1)
         important = dataset.history["important"][dataset.window_cells(rows)[0]][:, :HISTORY] > 0
         given = [
@@ -57,7 +57,7 @@ def recovery(args) -> None:
             *(dataset.inter_feat[f][rows] for f in (dataset.iid_field, dataset.uid_field)),
         ]
         given[0] = given[0][:, :HISTORY]
-        for name, explainer in _explainers(trained):
+        for name, explainer in _explainers(training):
             for target in ("predicted", "next"):
                 explainer.target = target
                 scores = explainer.attribute(*(tensor.to(device) for tensor in given)).cpu()
@@ -81,13 +81,13 @@ def faithfulness(args) -> None:
     The model is trained with the recommendation loss alone, unless settings say otherwise.
     """
     found = {}
-    for trained in _trained(args, CONTROL, _dataset(args, "ml-100k")):
-        device, dataset = trained.config["device"], trained.test_data._dataset
+    for training in _trained(args, CONTROL, _dataset(args, "ml-100k")):
+        device, dataset = training.config["device"], training.test_data._dataset
         rows = torch.arange(len(dataset))
         item_seq, lengths = dataset.item_sequences(rows)
         given = [item_seq, lengths, dataset.inter_feat[dataset.iid_field], dataset.inter_feat[dataset.uid_field]]
         item_seq, lengths, following, user = (tensor.to(device) for tensor in given)
-        for name, explainer in _explainers(trained):
+        for name, explainer in _explainers(training):
             importance = explainer.attribute(item_seq, lengths, following, user)
             found.setdefault(name, []).append(measure(explainer, importance, item_seq, lengths, user))
     rows = []
@@ -95,10 +95,10 @@ def faithfulness(args) -> None:
         values = [(m.deletion_area, m.insertion_area, m.comprehensiveness, m.sufficiency) for m in measured]
         rows.append([name, *map(spread, zip(*values))])
     text = write_table(
-        args.output / f"faithfulness-{trained.config['dataset']}",
+        args.output / f"faithfulness-{training.config['dataset']}",
         ["explainer", "deletion area ↓", "insertion area ↑", "comprehensiveness ↑", "sufficiency ↓"],
         rows,
-        f"Faithfulness on the test sequences of {trained.config['dataset']}, {trained.config['backbone']}, "
+        f"Faithfulness on the test sequences of {training.config['dataset']}, {training.config['backbone']}, "
         f"seeds {', '.join(map(str, args.seeds))}.",
     )
     print(text)
@@ -106,7 +106,7 @@ def faithfulness(args) -> None:
         name: [torch.stack([getattr(m, side) for m in measured]).mean(0).tolist() for side in ("deletion", "insertion")]
         for name, measured in found.items()
     }
-    _plot(args.output / f"faithfulness-{trained.config['dataset']}", curves)
+    _plot(args.output / f"faithfulness-{training.config['dataset']}", curves)
 
 
 def _plot(path, curves) -> None:

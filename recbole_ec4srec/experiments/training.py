@@ -13,10 +13,13 @@ from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_logger, init_seed
 
 import recbole_ec4srec  # noqa: F401
+from recbole_ec4srec.compat import load_checkpoint
 from recbole_ec4srec.config import ConfigError
 from recbole_ec4srec.experiments import records
 from recbole_ec4srec.experiments.records import Run
 from recbole_ec4srec.resume import load_state, plain, save_state
+
+_TELL_EVERY = 10  # seconds
 
 
 class Refused(ConfigError):
@@ -26,12 +29,10 @@ class Refused(ConfigError):
 class Training:
     """A model with its data and trainer, as RecBole's quick start makes them, that goes on where it was killed.
 
-    After each epoch its state goes to ``<name>.state`` in ``work`` and the best model to ``<name>.pth``; both are
-    removed by :meth:`forget`.
-
     Args:
         run: what is trained.
-        work: the folder for the states; None keeps the best model only, in RecBole's ``checkpoint_dir``.
+        work: the folder for the best model, ``<name>.pth``, and until the end the state after the last epoch,
+            ``<name>.state``; None is RecBole's ``checkpoint_dir``, where a training cannot be gone on with.
         settings: where and how it is computed (:data:`~recbole_ec4srec.experiments.records.ELSEWHERE`).
     """
 
@@ -87,6 +88,14 @@ class Training:
             trainer.fit(self.train_data, self.valid_data, verbose=False, callback_fn=after_epoch)
         self.test = plain(trainer.evaluate(self.test_data, load_best_model=True))
 
+    def load(self) -> bool:
+        """Give the model the weights of its best epoch, where an ended training left them; whether it did."""
+        file = Path(self.trainer.saved_model_file)
+        if not file.is_file() or self._state.is_file():
+            return False
+        self.model.load_state_dict(load_checkpoint(file, self.config["device"])["state_dict"])
+        return True
+
     def pretrain(self, file: Path) -> None:
         """The first stage of S3Rec, gone on with after its last whole epoch; its weights go to ``file``."""
         trainer = self.trainer
@@ -98,7 +107,7 @@ class Training:
         )
         trainer.pretrain(self.train_data, verbose=False)
         torch.save({"state_dict": self.model.state_dict()}, file)
-        self.forget()
+        self._state.unlink()
 
     @property
     def best(self) -> dict:
@@ -106,6 +115,11 @@ class Training:
         metric = self.trainer.valid_metric.lower()
         sign = 1 if self.trainer.valid_metric_bigger else -1
         return max(self.epochs, key=lambda epoch: (sign * epoch["valid"][metric], epoch["epoch"]))
+
+    def end(self) -> None:
+        """Nothing is to be gone on with."""
+        if self._state is not None:
+            self._state.unlink()
 
     @torch.no_grad()
     def ranks(self) -> np.ndarray:
@@ -121,12 +135,6 @@ class Training:
             found.append(torch.stack([user, rank]).cpu())
         user, rank = torch.cat(found, 1)
         return rank[user.argsort()].numpy()
-
-    def forget(self) -> None:
-        """Remove the files that :meth:`fit` left to go on from."""
-        for file in (self._state, Path(self.trainer.saved_model_file)):
-            if file is not None:
-                file.unlink(missing_ok=True)
 
 
 def record(run: Run, output: Path, work: Path, progress=lambda training: None, **settings) -> Training:
@@ -157,22 +165,35 @@ def record(run: Run, output: Path, work: Path, progress=lambda training: None, *
         commit=commit,
         config=training.config.final_config_dict,
     )
-    training.forget()
+    training.end()
     if pretrained:
         pretrained.unlink()
     return training
 
 
+def trained(run: Run, output: Path, work: Path, **settings) -> Training:
+    """A run with the weights of its best epoch, recorded; it is trained where they are not there any more."""
+    if records.read(output, run) is not None:
+        training = Training(run, work, **settings)
+        if training.load():
+            return training
+    return record(run, output, work, **settings)
+
+
 def record_missing(runs, output: Path, work: Path, **settings) -> None:
-    """Train all ``runs`` that have no record, one after the other, and tell how far it is."""
+    """Train all ``runs`` that have no record, one after the other, and tell how far it is, every ten seconds."""
     missing = list({run.name: run for run in runs if records.read(output, run) is None}.values())
-    started, taken = time(), []
+    started, taken, told = time(), [], 0.0
 
     for number, run in enumerate(missing, 1):
         began = time()
 
         def progress(training, run=run, number=number, began=began):
+            nonlocal told
             metric, last, best = training.trainer.valid_metric.lower(), training.epochs[-1], training.best
+            if time() - told < _TELL_EVERY:
+                return
+            told = time()
             # Early stopping may end a run before its last epoch, so this is the most that it can take.
             left = (training.trainer.epochs - last["epoch"]) * training.seconds / last["epoch"]
             each = max([*taken, time() - began + left])
