@@ -10,6 +10,7 @@ import pytest
 
 from recbole_ec4srec.data import synthetic
 from recbole_ec4srec.experiments import __main__ as command
+from recbole_ec4srec.experiments.diagnosis import _representations
 from recbole_ec4srec.experiments.plans import PLANS
 from recbole_ec4srec.experiments.tables import spread
 
@@ -202,6 +203,37 @@ def test_faithfulness_writes_a_table_the_curves_and_a_figure(run):
     assert header[2:] == [str(step / 10) for step in range(11)]
     assert len(curves) == 2 * len(rows)
     assert (output / "faithfulness-synthetic.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_diagnosis_sets_the_models_side_by_side(run):
+    schedule = ["--num_updates=1", "--epochs=2"]
+    header, rows, output = run("diagnosis", "--datasets", "synthetic", *schedule, table="diagnosis-views-synthetic")
+    assert [row[0] for row in rows] == ["control", "CL4SRec", "EC4SRec(SSL)", "DuoRec", "EC4SRec(SL)", "EC4SRec"]
+    views = [{name for name, cell in zip(header[1:], row[1:]) if cell} - {"another anchor"} for row in rows]
+    ssl, sl = {"cl_pos_1", "cl_pos_2", "cl_neg"}, {"sl_pos"}
+    assert views == [set(), {"cl_1", "cl_2"}, ssl, {"sl"}, sl, ssl | sl]
+    assert all(-1 <= mean(cell) <= 1 for row in rows for cell in row[1:] if cell)
+    trained = {file: file.read_bytes() for file in (output / "records").iterdir()}
+    again = run("diagnosis", "--datasets", "synthetic", *schedule, table="diagnosis-views-synthetic")
+    assert (header, rows) == again[:2]  # from the models that were kept
+    assert trained == {file: file.read_bytes() for file in (output / "records").iterdir()}
+
+
+def test_alignment_and_uniformity_are_those_of_the_formula(experiment):
+    small = experiment(num_updates=0, update_epochs=[])
+    model = small.model.eval()
+    batch = next(iter(small.train_data))
+    found = _representations(model, [batch])
+    sequences = model(batch[model.ITEM_SEQ], batch[model.ITEM_SEQ_LEN]).detach()
+    items = model.backbone.item_vectors().detach()[1 : 1 + len(sequences)]
+    following = model.backbone.item_vectors().detach()[batch[model.POS_ITEM_ID]]
+    on_sphere = [points / points.norm(dim=1, keepdim=True) for points in (sequences, items, following)]
+    distance = [float((a - b).pow(2).sum()) for a, b in zip(on_sphere[0], on_sphere[2])]
+    assert found["alignment"] == pytest.approx(np.mean(distance), rel=1e-4)
+    for name, points in zip(("sequences", "items"), on_sphere):
+        pairs = [np.exp(-2 * float((a - b).pow(2).sum())) for i, a in enumerate(points) for b in points[:i]]
+        assert found[f"uniformity of {name}"] == pytest.approx(np.log(np.mean(pairs)), rel=1e-3)
+    assert found["length of sequences"] == pytest.approx(float(sequences.norm(dim=1).mean()), rel=1e-4)
 
 
 def test_the_command_tells_what_it_can_run():

@@ -10,6 +10,7 @@ import yaml
 
 from recbole_ec4srec.config import ConfigError
 from recbole_ec4srec.experiments import explanations, tables
+from recbole_ec4srec.experiments.diagnosis import diagnosis
 from recbole_ec4srec.experiments.plans import PLANS
 from recbole_ec4srec.experiments.results import results
 from recbole_ec4srec.experiments.table2 import table2
@@ -18,6 +19,7 @@ from recbole_ec4srec.experiments.training import record_missing
 OTHERS = {
     "results": (results, "a page with every table and figure that there are records of (--page)"),
     "table2": (table2, "Table 2: the sizes of the data sets"),
+    "diagnosis": (diagnosis, "views, losses and representations of Table 3's models, side by side; trains"),
     "recovery": (explanations.recovery, "which explainer finds the important items of the synthetic data; trains"),
     "faithfulness": (explanations.faithfulness, "which explainer is the most faithful on test sequences; trains"),
 }

@@ -137,12 +137,8 @@ class Training:
         return rank[user.argsort()].numpy()
 
 
-def record(run: Run, output: Path, work: Path, progress=lambda training: None, **settings) -> Training:
-    """Train a run and write its record; what an earlier process left of it is gone on with.
-
-    Returns:
-        The training, with the best epoch's weights.
-    """
+def record(run: Run, output: Path, work: Path, progress=lambda training: None, **settings) -> None:
+    """Train a run and write its record; what an earlier process left of it is gone on with."""
     commit, pretrained = records.commit(), None  # before files change under a long run
     if run.model == "S3Rec":
         first = Run(run.label, run.model, run.dataset, run.seed, {**run.settings, "train_stage": "pretrain"})
@@ -168,16 +164,16 @@ def record(run: Run, output: Path, work: Path, progress=lambda training: None, *
     training.end()
     if pretrained:
         pretrained.unlink()
-    return training
 
 
 def trained(run: Run, output: Path, work: Path, **settings) -> Training:
-    """A run with the weights of its best epoch, recorded; it is trained where they are not there any more."""
-    if records.read(output, run) is not None:
+    """A recorded run with the weights of its best epoch; it is trained first where they are not there."""
+    training = Training(run, work, **settings)
+    if records.read(output, run) is None or not training.load():
+        record(run, output, work, **settings)
         training = Training(run, work, **settings)
-        if training.load():
-            return training
-    return record(run, output, work, **settings)
+        training.load()
+    return training
 
 
 def record_missing(runs, output: Path, work: Path, **settings) -> None:

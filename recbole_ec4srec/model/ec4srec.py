@@ -52,8 +52,8 @@ class EC4SRec(SequentialRecommender):
         them, users ``[B]``."""
         return self.backbone.encode(item_seq, item_seq_len, user=user)
 
-    def _encode(self, interaction, views) -> dict:
-        """Representations of the named sequences of a batch, all encoded together; ``""`` names the instances."""
+    def encode(self, interaction, views) -> dict:
+        """Representations ``[B, d]`` of named sequences of a batch, encoded together; ``""`` names the instances."""
         names = [f"{view}_" if view else "" for view in views]
         seqs = [interaction[name + self.ITEM_SEQ] for name in names]
         lens = [interaction[name + self.ITEM_SEQ_LEN] for name in names]
@@ -71,9 +71,9 @@ class EC4SRec(SequentialRecommender):
 
     def calculate_loss(self, interaction) -> tuple:
         """The weighted parts of the loss, whose sum is Eq. 9 (or the warm-up's loss); ``loss_names`` names them."""
-        has = {view for view in _VIEWS if f"{view}_{self.ITEM_SEQ}" in interaction}
-        views = ["", *[view for view in _VIEWS if view in has]]
-        encoded = self._encode(interaction, views)
+        has = {view for view in VIEWS if f"{view}_{self.ITEM_SEQ}" in interaction}
+        views = ["", *[view for view in VIEWS if view in has]]
+        encoded = self.encode(interaction, views)
         losses = {"rec": self._recommendation_loss(encoded[""], interaction)}
         target = interaction[self.POS_ITEM_ID] if self.mask_same_target else None
 
@@ -91,7 +91,7 @@ class EC4SRec(SequentialRecommender):
         for name in ("sl", "sl_pos"):
             if name in has:
                 retrieved = encoded[name]
-                anchor = self._encode(interaction, [""])[""] if self.second_pass else encoded[""]
+                anchor = self.encode(interaction, [""])[""] if self.second_pass else encoded[""]
                 losses[name] = supervised_loss(
                     _head(anchor, retrieved), retrieved, self.sim, self.tau, _head(target, retrieved)
                 )
@@ -115,14 +115,15 @@ class EC4SRec(SequentialRecommender):
 
     def predict(self, interaction) -> Tensor:
         """Scores of the batch's items, ``[B]``."""
-        return self.backbone.score(self._encode(interaction, [""])[""], interaction[self.ITEM_ID])
+        return self.backbone.score(self.encode(interaction, [""])[""], interaction[self.ITEM_ID])
 
     def full_sort_predict(self, interaction) -> Tensor:
         """Scores of all items, ``[B, n_items]``; ``[m]`` is not among them."""
-        return self.backbone.score_all(self._encode(interaction, [""])[""])
+        return self.backbone.score_all(self.encode(interaction, [""])[""])
 
 
-_VIEWS = ("cl_1", "cl_2", "sl", "cl_pos_1", "cl_pos_2", "cl_neg", "sl_pos")
+#: The views that a batch may have.
+VIEWS = ("cl_1", "cl_2", "sl", "cl_pos_1", "cl_pos_2", "cl_neg", "sl_pos")
 
 
 def _head(tensor, like):

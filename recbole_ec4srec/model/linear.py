@@ -21,11 +21,18 @@ _is_compiling = getattr(torch.compiler, "is_compiling", lambda: False)
 ROWS, MANY_ROWS = 256, 1024
 
 
+def _autocasts() -> bool:
+    try:
+        return torch.is_autocast_enabled("cpu")
+    except TypeError:  # before torch 2.4
+        return torch.is_autocast_cpu_enabled()
+
+
 def _suits(*tensors: Tensor) -> bool:
     return (
         _ONEDNN is not None
         and not _is_compiling()  # torch.compile chooses its own kernels
-        and not torch.is_autocast_enabled("cpu")
+        and not _autocasts()
         and all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
     )
 
