@@ -42,6 +42,7 @@ BAD = {
     "lambda_cl_pos": AT_LEAST_0,
     "lambda_cl_neg": AT_LEAST_0,
     "lambda_sl_pos": AT_LEAST_0,
+    "view_loss": WORD,
     "second_pass": FLAG,
     "mask_same_target": FLAG,
     "warmup": ["Xyz", ["cl", "cl"], ["cl_pos"], 1, {}, [None]],

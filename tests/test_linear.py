@@ -42,6 +42,12 @@ def test_only_what_needs_a_gradient_gets_one():
     assert_close(weight.grad, hidden.detach().sum(0).expand(4, -1))
 
 
+def test_the_result_may_be_changed_in_place():
+    hidden = numbers(2, ROWS, 8).requires_grad_()
+    linear(hidden, numbers(4, 8)).mul_(2).sum().backward()
+    assert_close(hidden.grad, 2 * numbers(4, 8).sum(0).expand(2, ROWS, -1))
+
+
 def test_whole_blocks_alone_go_to_onednn(monkeypatch):
     if ours._ONEDNN is None:
         pytest.skip("this PyTorch has no oneDNN")

@@ -126,7 +126,7 @@ def test_nothing_left_or_nothing_there_is_an_error(tmp_path, capsys):
 
 
 def test_what_is_read_does_not_hold_the_texts(tmp_path):
-    """Ten times the text is not ten times the memory: ids and times are all that stays."""
+    """More text is hardly more memory: ids and times are all that stays."""
     import tracemalloc
 
     def peak(letters):
@@ -144,4 +144,4 @@ def test_what_is_read_does_not_hold_the_texts(tmp_path):
         tracemalloc.stop()
         return found
 
-    assert peak(4000) < 2 * peak(400)
+    assert peak(4000) - peak(400) < 2000 * 3600 / 20

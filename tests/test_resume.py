@@ -35,7 +35,7 @@ def outcome(data_path, tmp_path):
 
     def train(model, kills=(), **settings):
         where = {"data_path": str(data_path)}
-        run = Run(model, model, "tiny", 3, settings_of(model, "tiny", SMALL, EPOCHS, settings, where))
+        run = Run(model, model, "tiny", 3, settings_of(model, "tiny", {**SMALL, **EPOCHS, **settings}, where))
         output, work = tmp_path / f"results{kills}", tmp_path / f"work{kills}"
         for kill in kills:
 
@@ -107,7 +107,7 @@ def test_a_state_is_plain_and_replaced_in_one_step(experiment, tmp_path, monkeyp
 def test_ranks_give_recboles_metrics(data_path):
     where = {"data_path": str(data_path), "metrics": ["Hit", "NDCG", "MRR"], "metric_decimal_place": 10}
     for model in ("EC4SRec", "BPR"):
-        settings = settings_of(model, "tiny", SMALL, {"epochs": 1, "num_updates": 0, "topk": [5, 10]}, FEW, where)
+        settings = settings_of(model, "tiny", {**SMALL, "epochs": 1, "num_updates": 0, "topk": [5, 10], **FEW}, where)
         training = Training(Run(model, model, "tiny", 3, settings))
         training.fit()
         ranks = training.ranks()
@@ -136,8 +136,16 @@ def test_a_run_is_known_by_what_it_trains():
     assert len({run.name, *(other.name for other in others)}) == 5
 
 
+def test_what_makes_a_preset_is_not_given():
+    given = {"num_updates": 3, "lambda_sl_pos": 0.3, "tau": 0.5}
+    kept = {model: settings_of(model, "tiny", {}, given) for model in ("EC4SRec", "EC4SRecSSL", "CL4SRec")}
+    assert "num_updates" not in kept["CL4SRec"] and "lambda_sl_pos" not in kept["EC4SRecSSL"]
+    assert all(settings["tau"] == 0.5 for settings in kept.values())
+    assert kept["EC4SRec"]["num_updates"] == 3 and kept["EC4SRec"]["lambda_sl_pos"] == 0.3
+
+
 def test_a_record_tells_what_was_run_and_nothing_of_the_machine(data_path, tmp_path):
-    settings = settings_of("CL4SRec", "tiny", SMALL, {"epochs": 1}, {"data_path": str(data_path)})
+    settings = settings_of("CL4SRec", "tiny", {**SMALL, "epochs": 1}, {"data_path": str(data_path)})
     run = Run("CL4SRec", "CL4SRec", "tiny", 7, settings)
     record(run, tmp_path, tmp_path / "work", lambda training: None)
     file = next((tmp_path / "records").iterdir())

@@ -71,7 +71,7 @@ def _run(args):
     }
     if args.train:
         runs = [run for of_dataset in plans.values() for of_label in of_dataset.values() for run in of_label]
-        record_missing(runs, args.output, args.work, **args.settings)
+        record_missing(runs, args.output, args.work)
     for dataset, runs in plans.items():
         text, any_record = tables.report(args.name, plan, dataset, runs, args.output)
         print(text if any_record else f"{args.name}: no record of {dataset} in {args.output}; --train makes them\n")

@@ -31,7 +31,7 @@ def diagnosis(args) -> None:
             for seed in args.seeds:
                 settings = settings_of(row.model, dataset, row.settings, args.settings)
                 run = Run(row.label, row.model, dataset, seed, settings)
-                training = trained(run, args.output, args.work, **args.settings)
+                training = trained(run, args.output, args.work)
                 if training.trainer.update_epochs:
                     training.trainer.update_importance(training.train_data)
                 for found, table in zip(_measure(training), (views, losses, representations)):

@@ -22,7 +22,7 @@ def _trained(args, row, dataset):
     """A model of ``row`` for each seed, with its best epoch's weights; the runs leave records as those of tables do."""
     settings = settings_of(row.model, dataset, row.settings, args.settings)
     for seed in args.seeds:
-        yield trained(Run(row.label, row.model, dataset, seed, settings), args.output, args.work, **args.settings)
+        yield trained(Run(row.label, row.model, dataset, seed, settings), args.output, args.work)
 
 
 def _dataset(args, default):

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import yaml
 
-from recbole_ec4srec.config import properties_dir
+from recbole_ec4srec.config import PRESETS, properties_dir
 
 #: Settings that say where and how a run is computed, not what: no part of its identity, and not in its record.
 ELSEWHERE = (
@@ -53,19 +53,17 @@ class Run:
         return f"{self.dataset}-{self.model}-{hashlib.sha256(known.encode()).hexdigest()[:8]}-seed{self.seed}"
 
 
-def settings_of(model: str, dataset: str, *more: dict) -> dict:
-    """The paper's settings, the data set's, those chosen for the model on it (``properties/tuned``), and ``more``.
-
-    Later ones win.
+def settings_of(model: str, dataset: str, own: dict, given: dict) -> dict:
+    """The paper's settings, the data set's, those chosen for the model on it (``properties/tuned``), a row's ``own``,
+    and those ``given`` for a whole experiment; later ones win. What makes a preset that preset cannot be given.
     """
     folder, found = properties_dir(), {}
     files = ("paper.yaml", f"dataset/{dataset}.yaml", f"tuned/{dataset}/{model}.yaml")
     for file in (folder / name for name in files):
         if file.is_file():
             found.update(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
-    for settings in more:
-        found.update(settings)
-    return found
+    fixed = PRESETS.get(model, {})
+    return {**found, **own, **{key: value for key, value in given.items() if key not in fixed}}
 
 
 def read(folder: Path, run: Run) -> dict | None:

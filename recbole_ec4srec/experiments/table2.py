@@ -25,7 +25,7 @@ def table2(args) -> None:
     """Write the table, the paper's numbers beside ours; its mean length and sparsity follow from its counts."""
     rows = []
     for dataset in args.datasets or COUNTS:
-        quiet = {"state": "WARNING", **settings_of("CL4SRec", dataset, args.settings)}
+        quiet = {"state": "WARNING", **settings_of("CL4SRec", dataset, {}, args.settings)}
         data = create_dataset(Config("CL4SRec", dataset, config_dict=quiet))
         ours = sizes(data.user_num - 1, data.item_num - 1, data.inter_num)  # the padding is counted as one of each
         paper = sizes(*COUNTS[dataset]) if dataset in COUNTS else ("",) * len(ours)

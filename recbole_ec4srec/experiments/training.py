@@ -33,7 +33,7 @@ class Training:
         run: what is trained.
         work: the folder for the best model, ``<name>.pth``, and until the end the state after the last epoch,
             ``<name>.state``; None is RecBole's ``checkpoint_dir``, where a training cannot be gone on with.
-        settings: where and how it is computed (:data:`~recbole_ec4srec.experiments.records.ELSEWHERE`).
+        settings: in the place of the run's.
     """
 
     def __init__(self, run: Run, work: Path | None = None, **settings):
@@ -137,15 +137,15 @@ class Training:
         return rank[user.argsort()].numpy()
 
 
-def record(run: Run, output: Path, work: Path, progress=lambda training: None, **settings) -> None:
+def record(run: Run, output: Path, work: Path, progress=lambda training: None) -> None:
     """Train a run and write its record; what an earlier process left of it is gone on with."""
-    commit, pretrained = records.commit(), None  # before files change under a long run
+    commit, pretrained, settings = records.commit(), None, {}  # before files change under a long run
     if run.model == "S3Rec":
         first = Run(run.label, run.model, run.dataset, run.seed, {**run.settings, "train_stage": "pretrain"})
         pretrained = work / f"{first.name}.pretrained"
         if not pretrained.is_file():
-            Training(first, work, **settings).pretrain(pretrained)
-        settings = {**settings, "train_stage": "finetune", "pre_model_path": str(pretrained)}
+            Training(first, work).pretrain(pretrained)
+        settings = {"train_stage": "finetune", "pre_model_path": str(pretrained)}
     training = Training(run, work, **settings)
     training.fit(progress)
     best = training.best
@@ -166,17 +166,17 @@ def record(run: Run, output: Path, work: Path, progress=lambda training: None, *
         pretrained.unlink()
 
 
-def trained(run: Run, output: Path, work: Path, **settings) -> Training:
+def trained(run: Run, output: Path, work: Path) -> Training:
     """A recorded run with the weights of its best epoch; it is trained first where they are not there."""
-    training = Training(run, work, **settings)
+    training = Training(run, work)
     if records.read(output, run) is None or not training.load():
-        record(run, output, work, **settings)
-        training = Training(run, work, **settings)
+        record(run, output, work)
+        training = Training(run, work)
         training.load()
     return training
 
 
-def record_missing(runs, output: Path, work: Path, **settings) -> None:
+def record_missing(runs, output: Path, work: Path) -> None:
     """Train all ``runs`` that have no record, one after the other, and tell how far it is, every ten seconds."""
     missing = list({run.name: run for run in runs if records.read(output, run) is None}.values())
     started, taken, told = time(), [], 0.0
@@ -202,7 +202,7 @@ def record_missing(runs, output: Path, work: Path, **settings) -> None:
             )
 
         try:
-            record(run, output, work, progress, **settings)
+            record(run, output, work, progress)
         except Refused as reason:
             print(f"[{number} of {len(missing)}] {run.label}, {run.dataset}: not trained: {reason}", flush=True)
         taken.append(time() - began)

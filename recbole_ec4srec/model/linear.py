@@ -71,11 +71,8 @@ class _Linear(torch.autograd.Function):
         grad_input = grad_weight = grad_bias = None
         rows, columns = weight.shape
         if ctx.needs_input_grad[0]:
-            grad_input = product(grad.reshape(-1, rows), weight.t()).view(input.shape)
-        if any(ctx.needs_input_grad[1:]):
-            grad = grad.reshape(-1, rows)
+            grad_input = product(grad, weight.t())
         if ctx.needs_input_grad[1]:
-            input = input.reshape(-1, columns)
             # The sum over all tokens; oneDNN is the faster one where the result has fewer rows than columns.
             if rows < columns:
                 grad_weight = product(grad.t(), input.t())
@@ -94,7 +91,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if rows == 0 or rows % ROWS or not _suits(input, weight):
         return F.linear(input, weight, bias)
     if torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad):
-        return _Linear.apply(input, weight, bias)
+        # In two dimensions, so that what the function gives is no view.
+        return _Linear.apply(input.flatten(0, -2), weight, bias).view(*input.shape[:-1], len(weight))
     return _ONEDNN(input, weight, bias, "none", [], "")
 
 
