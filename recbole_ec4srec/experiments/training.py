@@ -177,8 +177,13 @@ def trained(run: Run, output: Path, work: Path) -> Training:
 
 
 def record_missing(runs, output: Path, work: Path) -> None:
-    """Train all ``runs`` that have no record, one after the other, and tell how far it is, every ten seconds."""
-    missing = list({run.name: run for run in runs if records.read(output, run) is None}.values())
+    """List ``runs``, train those that have no record, and tell how far it is, every ten seconds."""
+    runs = {run.name: run for run in runs}.values()
+    missing = [run for run in runs if records.read(output, run) is None]
+    for run in runs:
+        begun = (work / f"{run.name}.state").is_file()
+        state = "recorded" if run not in missing else "begun" if begun else "to be trained"
+        print(f"{run.label}, {run.dataset}, seed {run.seed}: {state}", flush=True)
     started, taken, told = time(), [], 0.0
 
     for number, run in enumerate(missing, 1):
