@@ -199,7 +199,7 @@ def test_faithfulness_writes_a_table_the_curves_and_a_figure(run):
         "integrated_gradients",
         "captum:InputXGradient",
     ]
-    assert all(len(row) == 5 for row in rows)
+    assert all(len(row) == 6 and 0 <= mean(row[5]) <= 1 for row in rows)
     with open(output / "faithfulness-synthetic_curves.csv", newline="") as file:
         header, *curves = csv.reader(file)
     assert header[2:] == [str(step / 10) for step in range(11)]

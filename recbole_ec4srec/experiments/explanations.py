@@ -76,11 +76,12 @@ def recovery(args) -> None:
 
 
 def faithfulness(args) -> None:
-    """Deletion and insertion curves, their areas, comprehensiveness and sufficiency, on the test sequences.
+    """Deletion and insertion curves, their areas, comprehensiveness and sufficiency, on the test sequences; and of how
+    many sequences of two or more items the last item is the most important.
 
     The model is trained with the recommendation loss alone, unless settings say otherwise.
     """
-    found = {}
+    found, last = {}, {}
     for training in _trained(args, CONTROL, _dataset(args, "ml-100k")):
         device, dataset = training.config["device"], training.test_data._dataset
         rows = torch.arange(len(dataset))
@@ -90,13 +91,23 @@ def faithfulness(args) -> None:
         for name, explainer in _explainers(training):
             importance = explainer.attribute(item_seq, lengths, following, user)
             found.setdefault(name, []).append(measure(explainer, importance, item_seq, lengths, user))
+            inside = torch.arange(item_seq.shape[1], device=device) < lengths.unsqueeze(1)
+            top = torch.where(inside, importance, -torch.inf).argmax(1)
+            last.setdefault(name, []).append((top == lengths - 1)[lengths > 1].float().mean().item())
     rows = []
     for name, measured in found.items():
         values = [(m.deletion_area, m.insertion_area, m.comprehensiveness, m.sufficiency) for m in measured]
-        rows.append([name, *map(spread, zip(*values))])
+        rows.append([name, *map(spread, zip(*values)), spread(last[name])])
     text = write_table(
         args.output / f"faithfulness-{training.config['dataset']}",
-        ["explainer", "deletion area ↓", "insertion area ↑", "comprehensiveness ↑", "sufficiency ↓"],
+        [
+            "explainer",
+            "deletion area ↓",
+            "insertion area ↑",
+            "comprehensiveness ↑",
+            "sufficiency ↓",
+            "last item on top",
+        ],
         rows,
         f"Faithfulness on the test sequences of {training.config['dataset']}, {training.config['backbone']}, "
         f"seeds {', '.join(map(str, args.seeds))}.",
