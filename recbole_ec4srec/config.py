@@ -160,6 +160,20 @@ class Text:
         return "a text"
 
 
+class State:
+    """Where the state of a training is gone on from; the empty text is nowhere."""
+
+    AUTO = "auto"
+
+    def parse(self, value):
+        if not isinstance(value, str) or (value not in ("", self.AUTO) and not Path(value).is_file()):
+            raise ValueError
+        return value
+
+    def __str__(self):
+        return f"{self.AUTO} or a file that a training with resume has left"
+
+
 KEYS = {
     "backbone": Name(),
     # views
@@ -192,6 +206,8 @@ KEYS = {
     "explain_target": Choice(("predicted", "next", "max")),
     "explain_output": Choice(("logit", "probability")),
     "explain_batch_size": Number(1, integer=True),
+    # a run that dies
+    "resume": State(),
 }
 
 
@@ -233,6 +249,24 @@ def _refuse(key, value, allowed):
     raise ConfigError(f"{key}: got {value!r}, allowed is {allowed}")
 
 
+def _parse(key, value):
+    try:
+        return KEYS[key].parse(value)
+    except (ValueError, TypeError, OverflowError):
+        _refuse(key, value, KEYS[key])
+
+
+def validate_resume(config: dict) -> None:
+    """Check the key ``resume``, which every model may have, RecBole's own too.
+
+    Raises:
+        ConfigError: it names a file that is not there, or several processes are asked for.
+    """
+    wanted = _parse("resume", config.get("resume") or "")
+    if wanted and max(config.get("nproc") or 1, config.get("world_size") or 1) > 1:
+        _refuse("resume", wanted, "an empty text with several processes")
+
+
 def validate(model: str, config: dict, given: dict, known=()) -> None:
     """Check our keys in ``config`` (all settings, merged) and write them back in their normal form.
 
@@ -249,10 +283,7 @@ def validate(model: str, config: dict, given: dict, known=()) -> None:
     for key, rule in KEYS.items():
         if key not in config:
             raise ConfigError(f"{key}: missing; {model} needs {rule}")
-        try:
-            config[key] = rule.parse(config[key])
-        except (ValueError, TypeError, OverflowError):
-            _refuse(key, config[key], rule)
+        config[key] = _parse(key, config[key])
 
     for key in filter(lambda key: isinstance(key, str), given):
         # A key that RecBole's files and ours do not have is the user's own business, unless it nearly spells ours.

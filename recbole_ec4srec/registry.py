@@ -16,7 +16,7 @@ from importlib.machinery import ModuleSpec
 
 import yaml
 
-from recbole_ec4srec import compat, config
+from recbole_ec4srec import compat, config, resume
 from recbole_ec4srec.config import ALIASES, properties_dir
 
 WRITTEN_FOR = "RecBole 1.2.0 and 1.2.1"
@@ -142,6 +142,7 @@ def _get_final_config_dict(original, self):
     given = self.external_config_dict
     compat.set_anomaly_detection(final)
     compat.default_negative_sampling(final, given)
+    config.validate_resume(final)
     if is_ours(self.model_class):
         known = {key for keys in self.parameters.values() for key in keys} | set(self.internal_config_dict)
         config.validate(self.model, final, given, known)
@@ -152,6 +153,10 @@ def _get_dataloader(original, settings, phase):
     from recbole_ec4srec.data import EC4SRecTrainDataLoader
 
     return EC4SRecTrainDataLoader if phase == "train" and is_ours(settings.model_class) else original(settings, phase)
+
+
+def _get_trainer(original, *args):
+    return resume.resumable(original(*args))
 
 
 def register() -> None:
@@ -170,6 +175,7 @@ def register() -> None:
     _wrap(configurator, ("Config", "_load_internal_config_dict"), _load_internal_config_dict)
     _wrap(configurator, ("Config", "_get_final_config_dict"), _get_final_config_dict)
     _wrap("recbole.data.utils", ("get_dataloader",), _get_dataloader)
+    _wrap("recbole.quick_start.quick_start", ("get_trainer",), _get_trainer)
     # Worker processes start from RecBole's function; ours is the same after importing this package.
     _recbole("recbole.quick_start.quick_start", "run_recboles")
     importlib.import_module("recbole.quick_start.quick_start").run_recboles = quick_start.run_recboles

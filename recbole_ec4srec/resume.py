@@ -1,4 +1,4 @@
-"""What a training needs to go on after its last whole epoch as if it had never been interrupted.
+"""Training that can be killed and goes on after its last whole epoch as if it had never been interrupted.
 
 The state is tensors and plain values, written to a temporary file that then takes the place of the last one: a process
 that dies while writing leaves the last state as it was, and ``torch.load(…, weights_only=True)`` reads it.
@@ -6,12 +6,156 @@ that dies while writing leaves the last state as it was, and ``torch.load(…, w
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import random
 from pathlib import Path
+from time import time
 
 import numpy as np
 import torch
+from recbole.trainer import S3RecTrainer, Trainer
+from recbole.utils import set_color
+
+from recbole_ec4srec.config import ConfigError, State
+
+#: Settings that say where and how a training is computed, not what.
+ELSEWHERE = (
+    "data_path",
+    "checkpoint_dir",
+    "pre_model_path",
+    "gpu_id",
+    "use_gpu",
+    "device",
+    "show_progress",
+    "worker",
+    "state",
+    "resume",
+)
+_FORMAT = 1
+
+
+def plain_settings(config) -> dict:
+    """What of RecBole's configuration decides a training's outcome, as values that JSON can hold."""
+    found = {key: _as_json(value) for key, value in config.final_config_dict.items() if key not in ELSEWHERE}
+    return {key: json.loads(text) for key, text in found.items() if text is not None}
+
+
+def _as_json(value):
+    try:
+        return json.dumps(value, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError):  # objects of RecBole's own, which follow from the rest
+        return None
+
+
+class Resumable:
+    """What is mixed into a trainer of RecBole's so that it leaves its state after each epoch that it evaluates.
+
+    With ``resume: auto`` in the configuration the state is kept beside the checkpoints, under a name that the
+    configuration gives it, and a training goes on from it where there is one; ``resume: FILE`` goes on from that file.
+    Without ``resume`` nothing is written.
+
+    Attributes:
+        state_file: where the state goes, or None.
+        history: of every evaluated epoch its number (from 1), seconds, training loss and validation metrics.
+    """
+
+    def __init__(self, config, model):
+        super().__init__(config, model)
+        self.history, self.state_file = [], None
+        self._settings, self._continue_from = plain_settings(config), None
+        wanted = config["resume"]
+        if wanted:
+            digest = hashlib.sha256(_as_json(self._settings).encode()).hexdigest()[:8]
+            name = f"{config['model']}-{config['dataset']}-{digest}.state"
+            self.keep_state(Path(config["checkpoint_dir"], name), None if wanted == State.AUTO else Path(wanted))
+
+    def keep_state(self, file: Path, continue_from: Path | None = None) -> None:
+        """Leave the state in ``file``, and go on from ``continue_from``, or from ``file`` where it is there."""
+        self.state_file = file
+        self._continue_from = continue_from or (file if file.is_file() else None)
+
+    @property
+    def seconds(self) -> float:
+        """How long the epochs so far took."""
+        return sum(epoch["seconds"] for epoch in self.history)
+
+    def fit(
+        self, train_data, valid_data=None, verbose=True, saved=True, show_progress=False, callback_fn=None
+    ):  # RecBole's signature
+        if self._continue_from is not None and self._go_on(train_data):
+            return self.best_valid_score, self.best_valid_result
+        started = time()
+
+        def after_epoch(epoch, score):
+            nonlocal started
+            seconds, started = time() - started, time()
+            self.history[-1].update(epoch=epoch + 1, loss=float(self.train_loss_dict[epoch]), seconds=round(seconds, 2))
+            self._write(train_data)
+            if callback_fn:
+                callback_fn(epoch, score)
+
+        return super().fit(train_data, valid_data, verbose, saved, show_progress, after_epoch)
+
+    def _valid_epoch(self, valid_data, show_progress=False):
+        score, result = super()._valid_epoch(valid_data, show_progress)
+        self.history.append({"valid": plain(result)})
+        return score, result
+
+    def _save_checkpoint(self, epoch, verbose=True, **kwargs):
+        """RecBole's, but the file that is there stays until the new one is whole."""
+        final = Path(kwargs.pop("saved_model_file", self.saved_model_file))
+        temporary = final.with_name(f"{final.name}.{os.getpid()}.tmp")
+        try:
+            super()._save_checkpoint(epoch, verbose=False, saved_model_file=str(temporary), **kwargs)
+            if temporary.is_file():  # of several processes one writes
+                temporary.replace(final)
+                if verbose:
+                    self.logger.info(set_color("Saving current", "blue") + f": {final}")
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _write(self, train_data):
+        if self.state_file is None:
+            return
+        finished = self.history[-1]["epoch"] >= self.epochs or self.cur_step > self.stopping_step
+        save_state(
+            self.state_file,
+            self,
+            train_data,
+            settings=_as_json(self._settings),
+            history=self.history,
+            finished=finished,
+            best_model=os.path.relpath(self.saved_model_file, self.state_file.parent),
+        )
+
+    def _go_on(self, train_data) -> bool:
+        """Take up the state that was left; whether there is nothing left to train."""
+        file = self._continue_from
+        state = read_state(file)
+        theirs = json.loads(state["settings"])
+        others = [key for key in {**theirs, **self._settings} if theirs.get(key) != self._settings.get(key)]
+        if others:
+            told = ", ".join(f"{key} {theirs.get(key)!r}, here {self._settings.get(key)!r}" for key in others[:5])
+            raise ConfigError(f"resume: {file} was left by another training: {told}")
+        best_model = (file.parent / state["best_model"]).resolve()
+        if not best_model.is_file():
+            raise ConfigError(f"resume: {file} needs the best model so far, {best_model}, which is not there")
+        load_state(state, self, train_data)
+        self.history, self.saved_model_file = state["history"], str(best_model)
+        self.start_epoch = self.history[-1]["epoch"]
+        self.logger.info(f"Going on from {file} after epoch {self.start_epoch - 1}")
+        return state["finished"]
+
+
+def resumable(trainer_class: type) -> type:
+    """``trainer_class`` with :class:`Resumable` mixed in; as it is where its ``fit`` is not RecBole's common one."""
+    from recbole_ec4srec.trainer import EC4SRecTrainer
+
+    if trainer_class.fit not in (Trainer.fit, EC4SRecTrainer.fit, S3RecTrainer.fit):
+        return trainer_class
+    return type(trainer_class.__name__, (Resumable, trainer_class), {"__module__": trainer_class.__module__})
 
 
 def save_state(path, trainer, train_data, **more) -> None:
@@ -26,6 +170,7 @@ def save_state(path, trainer, train_data, **more) -> None:
     algorithm, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002  (RecBole draws from it)
     state = {
         **more,
+        "format": _FORMAT,
         "cur_step": trainer.cur_step,
         "best_valid_score": float(trainer.best_valid_score),
         "best_valid_result": plain(trainer.best_valid_result),
@@ -54,12 +199,27 @@ def save_state(path, trainer, train_data, **more) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def load_state(path, trainer, train_data) -> dict:
-    """Put a training back to where :func:`save_state` found it; the state, with what was kept beside it.
+def read_state(path) -> dict:
+    """What :func:`save_state` wrote; no code in the file is run.
+
+    Raises:
+        ConfigError: it is no such file, or a part of one.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if state["format"] != _FORMAT:
+            raise ValueError(f"it has format {state['format']}, this version reads {_FORMAT}")
+    except Exception as error:  # what is no such file fails in as many ways as there are files
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(f"resume: {path} is not the state of a training, or not a whole one ({reason})") from None
+    return state
+
+
+def load_state(state: dict, trainer, train_data) -> None:
+    """Put a training back to where :func:`save_state` found it.
 
     The trainer, its model and the loader have to be made as they were then, from the same configuration.
     """
-    state = torch.load(path, map_location="cpu", weights_only=True)
     trainer.cur_step = state["cur_step"]
     trainer.best_valid_score = state["best_valid_score"]
     trainer.best_valid_result = state["best_valid_result"]
@@ -77,7 +237,6 @@ def load_state(path, trainer, train_data) -> dict:
     torch.set_rng_state(drawn["torch"])
     if drawn["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(drawn["cuda"])
-    return state
 
 
 def plain(metrics) -> dict | None:

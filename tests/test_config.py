@@ -53,6 +53,7 @@ BAD = {
     "explain_target": WORD,
     "explain_output": WORD,
     "explain_batch_size": COUNT,
+    "resume": [None, 1, True, ["auto"], {}, "nowhere"],
 }
 
 # (key, what is given, what is kept)

@@ -1,18 +1,24 @@
 """A training that was killed and gone on with ends as the unbroken one, bit for bit."""
 
+import io
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+import recbole.trainer
 import torch
 from conftest import SMALL
 
+import recbole_ec4srec
 from recbole_ec4srec import resume
+from recbole_ec4srec.config import ConfigError
 from recbole_ec4srec.experiments import records
 from recbole_ec4srec.experiments.records import Run, settings_of
 from recbole_ec4srec.experiments.training import Training, record
@@ -102,6 +108,132 @@ def test_a_state_is_plain_and_replaced_in_one_step(experiment, tmp_path, monkeyp
         resume.save_state(file, trained.trainer, trained.train_data, note=2)
     assert file.read_bytes() == whole
     assert list(tmp_path.glob("*.tmp")) == []
+
+
+@pytest.fixture
+def run(data_path, tmp_path, monkeypatch):
+    """``run(model, kill, **settings)``: what RecBole's quick start gives; killed after an epoch it gives None."""
+
+    def quick_start(model="EC4SRec", kill=None, **settings):
+        where = {"data_path": str(data_path), "checkpoint_dir": str(tmp_path / "saved")}
+        ours = OURS if model.startswith("EC4SRec") else {}
+        written = resume.Resumable._write
+
+        def write(trainer, train_data):
+            written(trainer, train_data)
+            if trainer.history[-1]["epoch"] == kill:
+                raise Killed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(resume.Resumable, "_write", write)
+            try:
+                return recbole_ec4srec.run(
+                    model, "tiny", config_dict={**SMALL, **EPOCHS, **ours, **where, "seed": 5, **settings}
+                )
+            except Killed:
+                return None
+
+    return quick_start
+
+
+def states(tmp_path):
+    return sorted((tmp_path / "saved").glob("*.state"))
+
+
+@pytest.mark.parametrize("model", ["EC4SRec", "SASRec"])
+def test_recboles_quick_start_goes_on_by_itself(model, run, tmp_path):
+    unbroken = run(model)
+    assert states(tmp_path) == []  # nothing is left unless it is asked for
+    assert run(model, kill=1, resume="auto") is None
+    assert run(model, kill=4, resume="auto") is None
+    assert run(model, resume="auto") == unbroken
+    assert run(model, resume="auto") == unbroken  # there is nothing left to train
+    assert len(states(tmp_path)) == 1
+    assert list((tmp_path / "saved").glob("*.tmp")) == []
+
+
+def test_another_configuration_has_a_state_of_its_own(run, tmp_path):
+    run(kill=1, resume="auto")
+    run(kill=1, resume="auto", tau=0.5)
+    assert len(states(tmp_path)) == 2
+
+
+def test_a_state_is_gone_on_with_from_any_file_but_not_by_another_training(run, tmp_path, capsys):
+    unbroken = run()
+    run(kill=3, resume="auto")
+    (file,) = states(tmp_path)
+    kept = file.rename(file.with_name("kept"))
+    assert run(resume=str(kept)) == unbroken
+    with pytest.raises(ConfigError, match=r"kept was left by another training: tau 1.0, here 0.5"):
+        run(resume=str(kept), tau=0.5)
+
+
+def test_what_is_no_whole_state_is_refused_by_name_and_runs_nothing(run, tmp_path):
+    run(kill=1, resume="auto")
+    (file,) = states(tmp_path)
+    whole = file.read_bytes()
+    ran = tmp_path / "ran"
+
+    class Harmful:
+        def __reduce__(self):
+            return ran.write_text, ("x",)
+
+    harmful = io.BytesIO()
+    torch.save({"format": 1, "history": Harmful()}, harmful)
+    foreign = io.BytesIO()
+    torch.save({"weights": torch.zeros(3)}, foreign)
+    for content in (
+        whole[: len(whole) // 2],
+        b"",
+        b"text",
+        foreign.getvalue(),
+        harmful.getvalue(),
+        pickle.dumps(Harmful()),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(
+            ConfigError, match=rf"resume: .*{file.name} is not the state of a training, or not a whole one"
+        ):
+            run(resume="auto")
+        assert not ran.exists()
+
+
+def test_a_missing_best_model_is_told(run, tmp_path):
+    run(kill=1, resume="auto")
+    for file in (tmp_path / "saved").glob("*.pth"):
+        file.unlink()
+    with pytest.raises(ConfigError, match=r"needs the best model so far, .*pth, which is not there"):
+        run(resume="auto")
+
+
+@pytest.mark.parametrize("wanted", ["nowhere.state", 3, True])
+def test_a_resume_that_cannot_work_is_refused_before_the_data_is_read(wanted, run):
+    for model in ("EC4SRec", "SASRec"):
+        with pytest.raises(ConfigError, match="resume: got"):
+            run(model, resume=wanted, data_path="nowhere")
+
+
+def test_a_best_model_is_replaced_in_one_step(experiment, monkeypatch):
+    small = experiment()
+    trainer = resume.resumable(type(small.trainer))(small.config, small.model)
+    trainer._save_checkpoint(0)
+    whole = Path(trainer.saved_model_file).read_bytes()
+
+    def torn(state, file, **options):
+        Path(file).write_bytes(b"half of it")
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(torch, "save", torn)
+    with pytest.raises(OSError, match="full"):
+        trainer._save_checkpoint(1)
+    best = Path(trainer.saved_model_file)
+    assert best.read_bytes() == whole
+    assert list(best.parent.glob("*.tmp")) == []
+
+
+def test_trainers_with_a_loop_of_their_own_stay_as_they_are():
+    assert resume.resumable(recbole.trainer.DecisionTreeTrainer) is recbole.trainer.DecisionTreeTrainer
+    assert issubclass(resume.resumable(recbole.trainer.Trainer), recbole.trainer.Trainer)
 
 
 def test_ranks_give_recboles_metrics(data_path):

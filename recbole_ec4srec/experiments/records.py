@@ -6,7 +6,6 @@ import base64
 import hashlib
 import importlib.metadata
 import json
-import math
 import platform
 import subprocess
 import zlib
@@ -18,20 +17,8 @@ import torch
 import yaml
 
 from recbole_ec4srec.config import PRESETS, properties_dir
+from recbole_ec4srec.resume import ELSEWHERE, plain_settings
 
-#: Settings that say where and how a run is computed, not what: no part of its identity, and not in its record.
-ELSEWHERE = (
-    "data_path",
-    "checkpoint_dir",
-    "pre_model_path",
-    "gpu_id",
-    "use_gpu",
-    "device",
-    "show_progress",
-    "worker",
-    "state",
-    "seed",
-)
 PACKAGES = ("recbole_ec4srec", "recbole", "torch", "numpy", "scipy", "captum")
 
 
@@ -48,7 +35,7 @@ class Run:
     @property
     def name(self) -> str:
         """The same for the same training, whatever experiment asks for it and what it calls it."""
-        settings = {key: value for key, value in self.settings.items() if key not in ELSEWHERE}
+        settings = {key: value for key, value in self.settings.items() if key not in (*ELSEWHERE, "seed")}
         known = json.dumps([self.model, self.dataset, settings], sort_keys=True)
         return f"{self.dataset}-{self.model}-{hashlib.sha256(known.encode()).hexdigest()[:8]}-seed{self.seed}"
 
@@ -81,9 +68,12 @@ def _load(file):
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def write(folder: Path, run: Run, **found) -> None:
-    """Write what was ``found`` with what was run, on what; the file appears whole or not at all."""
-    config = {key: value for key, value in found.pop("config").items() if key not in ELSEWHERE and _is_plain(value)}
+def write(folder: Path, run: Run, config, **found) -> None:
+    """Write what was ``found`` with what was run, on what; the file appears whole or not at all.
+
+    Args:
+        config: RecBole's.
+    """
     record = {
         "model": run.model,
         "dataset": run.dataset,
@@ -92,20 +82,13 @@ def write(folder: Path, run: Run, **found) -> None:
         **found,
         "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
         "threads": torch.get_num_threads(),
-        "config": config,
+        "config": plain_settings(config),
     }
     file = folder / "records" / f"{run.name}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_suffix(".tmp")
     temporary.write_text(json.dumps(record, indent=1, sort_keys=False) + "\n", encoding="utf-8")
     temporary.replace(file)
-
-
-def _is_plain(value):
-    try:
-        return not isinstance(value, float) or math.isfinite(value) if json.dumps(value) else False
-    except (TypeError, ValueError):
-        return False
 
 
 def commit() -> str | None:

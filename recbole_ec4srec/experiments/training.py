@@ -17,7 +17,7 @@ from recbole_ec4srec.compat import load_checkpoint
 from recbole_ec4srec.config import ConfigError
 from recbole_ec4srec.experiments import records
 from recbole_ec4srec.experiments.records import Run
-from recbole_ec4srec.resume import load_state, plain, save_state
+from recbole_ec4srec.resume import load_state, plain, read_state, resumable, save_state
 
 _TELL_EVERY = 10  # seconds
 
@@ -50,43 +50,24 @@ class Training:
         self.dataset = self.train_data._dataset
         init_seed(config["seed"], config["reproducibility"])
         self.model = get_model(config["model"])(config, self.dataset).to(config["device"])
-        self.trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, self.model)
-        self.epochs, self.seconds, self._state = [], 0.0, None
+        self.trainer = resumable(get_trainer(config["MODEL_TYPE"], config["model"]))(config, self.model)
+        self._state = None
         if work is not None:
             work.mkdir(parents=True, exist_ok=True)
             self._state = work / f"{run.name}.state"
             self.trainer.saved_model_file = str(work / f"{run.name}.pth")
+            if config["train_stage"] != "pretrain":
+                self.trainer.keep_state(self._state)
 
     def fit(self, progress=lambda training: None) -> None:
         """Train to the end and load the best model; ``progress(self)`` is called after each epoch."""
-        trainer, validate, started = self.trainer, self.trainer._valid_epoch, time()
-        finished = False
-        if self._state is not None and self._state.is_file():
-            kept = load_state(self._state, trainer, self.train_data)
-            self.epochs, self.seconds, finished = kept["epochs"], kept["seconds"], kept["finished"]
-            trainer.start_epoch = self.epochs[-1]["epoch"]
-        before = self.seconds
+        self.trainer.fit(self.train_data, self.valid_data, verbose=False, callback_fn=lambda *_: progress(self))
+        self.test = plain(self.trainer.evaluate(self.test_data, load_best_model=True))
 
-        def validated(valid_data, show_progress=False):
-            score, result = validate(valid_data, show_progress)
-            self.epochs.append({"valid": plain(result)})
-            return score, result
-
-        def after_epoch(epoch, score):
-            now = before + time() - started
-            loss = float(trainer.train_loss_dict[epoch])
-            self.epochs[-1].update(epoch=epoch + 1, loss=loss, seconds=round(now - self.seconds, 2))
-            self.seconds = now
-            finished = epoch + 1 >= trainer.epochs or trainer.cur_step > trainer.stopping_step
-            if self._state is not None:
-                kept = {"epochs": self.epochs, "seconds": self.seconds, "finished": finished}
-                save_state(self._state, trainer, self.train_data, **kept)
-            progress(self)
-
-        trainer._valid_epoch = validated
-        if not finished:
-            trainer.fit(self.train_data, self.valid_data, verbose=False, callback_fn=after_epoch)
-        self.test = plain(trainer.evaluate(self.test_data, load_best_model=True))
+    @property
+    def epochs(self) -> list:
+        """What :attr:`~recbole_ec4srec.resume.Resumable.history` has of every epoch."""
+        return self.trainer.history
 
     def load(self) -> bool:
         """Give the model the weights of its best epoch, where an ended training left them; whether it did."""
@@ -100,7 +81,9 @@ class Training:
         """The first stage of S3Rec, gone on with after its last whole epoch; its weights go to ``file``."""
         trainer = self.trainer
         if self._state.is_file():
-            trainer.start_epoch = load_state(self._state, trainer, self.train_data)["epoch"]
+            state = read_state(self._state)
+            load_state(state, trainer, self.train_data)
+            trainer.start_epoch = state["epoch"]
         trainer.save_step = 1
         trainer.save_pretrained_model = lambda epoch, _: save_state(
             self._state, trainer, self.train_data, epoch=epoch + 1
@@ -155,11 +138,11 @@ def record(run: Run, output: Path, work: Path, progress=lambda training: None) -
         best_epoch=best["epoch"],
         valid=best["valid"],
         test=training.test,
-        seconds=round(training.seconds, 1),
+        seconds=round(training.trainer.seconds, 1),
         epochs=training.epochs,
         ranks=records.pack(training.ranks()),
         commit=commit,
-        config=training.config.final_config_dict,
+        config=training.config,
     )
     training.end()
     if pretrained:
@@ -196,7 +179,7 @@ def record_missing(runs, output: Path, work: Path) -> None:
                 return
             told = time()
             # Early stopping may end a run before its last epoch, so this is the most that it can take.
-            left = (training.trainer.epochs - last["epoch"]) * training.seconds / last["epoch"]
+            left = (training.trainer.epochs - last["epoch"]) * training.trainer.seconds / last["epoch"]
             each = max([*taken, time() - began + left])
             print(
                 f"[{number} of {len(missing)}] {run.label}, {run.dataset}, seed {run.seed}: epoch {last['epoch']}, "
