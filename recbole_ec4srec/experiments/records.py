@@ -87,8 +87,19 @@ def write(folder: Path, run: Run, config, **found) -> None:
     file = folder / "records" / f"{run.name}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_suffix(".tmp")
-    temporary.write_text(json.dumps(record, indent=1, sort_keys=False) + "\n", encoding="utf-8")
+    temporary.write_text(_as_text(record), encoding="utf-8")
     temporary.replace(file)
+
+
+def _as_text(record: dict) -> str:
+    """JSON with a line for each part and for each epoch."""
+
+    def part(value):
+        if isinstance(value, list):
+            return "[\n" + ",\n".join(f"  {json.dumps(entry)}" for entry in value) + "\n ]"
+        return json.dumps(value)
+
+    return "{\n" + ",\n".join(f" {json.dumps(key)}: {part(value)}" for key, value in record.items()) + "\n}\n"
 
 
 def commit() -> str | None:
