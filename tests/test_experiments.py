@@ -172,6 +172,22 @@ def test_the_page_of_results_has_what_there_are_records_of(run, tmp_path, monkey
     assert "Figure" not in text
 
 
+def test_s3rec_is_pretrained_on_attributes_and_refused_without(run, tmp_path, capsys):
+    arguments = ["table3", "--train", "--datasets", "synthetic", "--rows", "S3Rec", "--pretrain_epochs=2"]
+    _, rows, output = run(*arguments)
+    assert rows[0][1] == "" and not (output / "records").exists()
+    assert (
+        "not trained: S3Rec predicts attributes of items: synthetic.item needs item_id and class"
+        in capsys.readouterr().out
+    )
+    items = {line[1] for line in read(tmp_path / "data")[1]}
+    classes = "".join(f"{item}\tc{len(item)} c{item[-1]}\n" for item in sorted(items))
+    (tmp_path / "data" / "synthetic" / "synthetic.item").write_text("item_id:token\tclass:token_seq\n" + classes)
+    _, rows, output = run(*arguments)
+    assert 0 <= mean(rows[0][1]) <= 1 and len(list((output / "records").iterdir())) == 2
+    assert {file.suffix for file in (tmp_path / "saved" / "experiments").iterdir()} == {".pth"}
+
+
 def test_labels_of_a_plan_are_distinct_and_the_papers():
     for plan in PLANS.values():
         labels = [row.label for row in plan.rows]

@@ -100,10 +100,10 @@ def _setting(key, value):
     return {} if _DEFAULTS[key] == value else {key: value}
 
 
-def _losses(row, *names):
+def _losses(label, *names):
     """EC4SRec with the guided losses ``names`` alone."""
     weights = {f"lambda_{name}": 0 for name in ("cl_pos", "cl_neg", "sl_pos") if name not in names}
-    return Row(row, "EC4SRec", weights)
+    return Row(label, "EC4SRec", weights)
 
 
 PLANS = {
