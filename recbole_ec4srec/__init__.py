@@ -8,7 +8,7 @@ from recbole_ec4srec import compat
 
 compat.apply()  # before RecBole is first used
 
-from recbole_ec4srec.compat import allow_in_checkpoints
+from recbole_ec4srec.checkpoint import allow_in_checkpoints
 from recbole_ec4srec.config import ConfigError
 from recbole_ec4srec.model import CL4SRec, DuoRec, EC4SRec, EC4SRecSL, EC4SRecSSL
 from recbole_ec4srec.quick_start import objective_function, run

@@ -7,137 +7,64 @@ the package is imported.
 from __future__ import annotations
 
 import functools
-import io
-import pickle
+import importlib
+import os
 import sys
-import types
 import warnings
 
 import torch
 
-#: What the pickle in a checkpoint of RecBole may call to make an object …
-_CALLED = {
-    ("__builtin__", "set"),
-    ("builtins", "set"),
-    ("collections", "OrderedDict"),
-    ("numpy", "dtype"),
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "scalar"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("recbole.utils.enum_type", "EvaluatorType"),
-    ("recbole.utils.enum_type", "InputType"),
-    ("recbole.utils.enum_type", "ModelType"),
-    ("torch", "Size"),
-    ("torch", "device"),
-    ("torch._utils", "_rebuild_parameter"),
-    ("torch._utils", "_rebuild_tensor_v2"),
-}
-#: … and the classes that it may only refer to, or make an empty instance of to be filled with plain values.
-_REFERRED = {
-    ("numpy", "ndarray"),
-    ("recbole.config.configurator", "Config"),
-    ("scipy.sparse._coo", "coo_matrix"),
-    ("scipy.sparse._csc", "csc_matrix"),
-    ("scipy.sparse._csr", "csr_matrix"),
-    ("yaml.loader", "FullLoader"),
-}
+from recbole_ec4srec.checkpoint import load_checkpoint, save_checkpoint
 
 
-def allow_in_checkpoints(*classes: type) -> None:
-    """Let checkpoints hold objects of ``classes``: the user's word that these classes are harmless to unpickle."""
-    _CALLED.update((cls.__module__, cls.__qualname__) for cls in classes)
-
-
-def _is_loaded_recommender(module: str, name: str) -> bool:
-    """Whether the name is a recommender class of a module that is imported already (the Config refers to its model)."""
-    from recbole.model.abstract_recommender import AbstractRecommender
-
-    found = getattr(sys.modules.get(module), name, None)
-    return isinstance(found, type) and issubclass(found, AbstractRecommender)
-
-
-# Python's own unpickler rather than the one in C, since only it lets a call be looked at before it is made. What it
-# reads is small: the tensors' data is not part of the pickle.
-class _CheckpointUnpickler(pickle._Unpickler):
-    """Unpickles only what a RecBole checkpoint is made of; anything else in the file is refused, not run."""
-
-    dispatch = dict(pickle._Unpickler.dispatch)  # noqa: RUF012  (the base class's protocol)
-
-    def __init__(self, *args, **options):
-        super().__init__(*args, **options)
-        self._callables = []
-
-    def find_class(self, module, name):
-        if (module, name) in _CALLED:
-            found = super().find_class(module, name)
-            self._callables.append(found)
-            return found
-        if (module, name) in _REFERRED or _is_loaded_recommender(module, name):
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(
-            f"the checkpoint holds {module}.{name}, which is not part of a RecBole checkpoint and could run code. "
-            f"If you trust the file, call recbole_ec4srec.allow_in_checkpoints({name}) first."
-        )
-
-    def _check_call(self, function):
-        if not any(function is known for known in self._callables):
-            raise pickle.UnpicklingError(f"the checkpoint calls {function!r}, which no RecBole checkpoint does")
-
-    def load_reduce(self):
-        self._check_call(self.stack[-2])
-        super().load_reduce()
-
-    def load_build(self):
-        if isinstance(self.stack[-2], type) or callable(self.stack[-2]):
-            raise pickle.UnpicklingError(f"the checkpoint changes {self.stack[-2]!r}, which no RecBole checkpoint does")
-        super().load_build()
-
-    def _instantiate(self, klass, args):
-        self._check_call(klass)
-        super()._instantiate(klass, args)
-
-    dispatch[pickle.REDUCE[0]] = load_reduce
-    dispatch[pickle.BUILD[0]] = load_build
-
-
-_pickle = types.ModuleType("recbole_ec4srec_checkpoint_pickle", "What torch.load asks of a pickle module.")
-_pickle.Unpickler = _CheckpointUnpickler
-_pickle.UnpicklingError = pickle.UnpicklingError
-_pickle.load = lambda file, **options: _CheckpointUnpickler(file, **options).load()
-_pickle.loads = lambda data, **options: _CheckpointUnpickler(io.BytesIO(data), **options).load()
-
-
-def load_checkpoint(file, map_location=None):
-    """Read a checkpoint that RecBole wrote, running no code from it.
-
-    Raises:
-        pickle.UnpicklingError: the file holds something that is not part of a RecBole checkpoint; it is named.
-    """
-    return _torch_load(file, map_location=map_location, pickle_module=_pickle, weights_only=False)
-
-
-_torch_load = torch.load
-
-
-def _load_checkpoints_of_recbole() -> None:
-    """RecBole's own calls of ``torch.load`` read through :func:`load_checkpoint`; everybody else's are untouched.
+def _read_and_write_checkpoints_of_recbole() -> None:
+    """RecBole's own calls of ``torch.load`` and ``torch.save`` go through :mod:`recbole_ec4srec.checkpoint`; everybody
+    else's are untouched.
 
     Symptom: with torch >= 2.6 evaluating the best checkpoint ends in "Weights only load failed", since RecBole
     pickles its Config; before 2.6 any pickle in the file is run. Can go when RecBole stores plain values.
     """
     if getattr(torch.load, "_recbole_ec4srec", False):
         return
+    torch_load, torch_save = torch.load, torch.save
 
-    @functools.wraps(_torch_load)
+    @functools.wraps(torch_load)
     def load(file, map_location=None, *args, **options):
-        caller = sys._getframe(1).f_globals.get("__name__", "")
-        if caller.split(".")[0] == "recbole" and not args and not options:
+        if _caller() == "recbole" and not args and not options:
             return load_checkpoint(file, map_location)
-        return _torch_load(file, map_location, *args, **options)
+        return torch_load(file, map_location, *args, **options)
+
+    @functools.wraps(torch_save)
+    def save(state, file, *args, **options):
+        if _caller() == "recbole" and not args and isinstance(state, dict) and "config" in state:
+            return save_checkpoint(state, file)  # RecBole's pickle protocol, 4, is not one for plain values
+        return torch_save(state, file, *args, **options)
 
     load._recbole_ec4srec = True
-    torch.load = load
+    torch.load, torch.save = load, save
+
+
+def _caller() -> str:
+    """The package that calls the function which asks."""
+    return sys._getframe(2).f_globals.get("__name__", "").split(".")[0]
+
+
+def _ensure_folders_side_by_side() -> None:
+    """Symptom: of two trainings that start at once in a new folder one ends in "File exists: 'saved'", since RecBole
+    looks first and makes the folder then. Can go when ``ensure_dir`` passes ``exist_ok``.
+    """
+
+    def ensure_dir(dir_path):
+        os.makedirs(dir_path, exist_ok=True)
+
+    for module in (
+        "recbole.utils",
+        "recbole.utils.utils",
+        "recbole.utils.logger",
+        "recbole.trainer.trainer",
+        "recbole.data.utils",
+    ):
+        importlib.import_module(module).ensure_dir = ensure_dir
 
 
 def _quieten_known_warnings() -> None:
@@ -177,4 +104,5 @@ def apply() -> None:
     import recbole.model.sequential_recommender  # noqa: F401  (its import switches anomaly detection on)
 
     set_anomaly_detection({})
-    _load_checkpoints_of_recbole()
+    _read_and_write_checkpoints_of_recbole()
+    _ensure_folders_side_by_side()

@@ -13,7 +13,7 @@ from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_logger, init_seed
 
 import recbole_ec4srec  # noqa: F401
-from recbole_ec4srec.compat import load_checkpoint
+from recbole_ec4srec.checkpoint import load_checkpoint
 from recbole_ec4srec.config import ConfigError
 from recbole_ec4srec.experiments import records
 from recbole_ec4srec.experiments.records import Run

@@ -1,0 +1,218 @@
+"""Checkpoints are data, not code.
+
+What RecBole's trainers save is written as tensors and plain values, which ``torch.load(file, weights_only=True)``
+reads. Files that RecBole wrote without this package are pickles; they are read by an unpickler that knows only what
+RecBole writes into one, and runs nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import pickle
+import sys
+import types
+import warnings
+from enum import Enum
+
+import torch
+
+_torch_load, _torch_save = torch.load, torch.save
+
+_FORMAT = "recbole_ec4srec checkpoint 1"
+_ENUM, _DEVICE = "recbole.utils.enum_type", "torch.device"
+
+
+def save_checkpoint(state: dict, file) -> None:
+    """Write what a trainer of RecBole's saves; RecBole's ``Config`` in it becomes plain values.
+
+    Args:
+        state: RecBole's, with its ``Config`` under ``config``.
+        file: as ``torch.save`` takes it.
+    """
+    plain = {**state, "format": _FORMAT, "config": _plain_config(state["config"])}
+    if "best_valid_score" in state:  # numpy's number, where a model scored nothing yet
+        plain["best_valid_score"] = float(state["best_valid_score"])
+    _torch_save(plain, file)
+
+
+def load_checkpoint(file, map_location=None):
+    """Read a checkpoint of this package's or RecBole's, running no code from it.
+
+    Without a GPU, what was saved on one is read to the CPU; what several processes saved is read as one's.
+
+    Raises:
+        pickle.UnpicklingError: the file is no whole checkpoint, or holds what is not part of one; it is named.
+    """
+    if map_location is None and not torch.cuda.is_available():
+        map_location = "cpu"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # at the pickle protocol of RecBole's files, which are read below
+            state = _torch_load(file, map_location=map_location, weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception:  # RecBole's pickles and damaged files fail in many ways, by the version of torch
+        try:
+            return _torch_load(file, map_location=map_location, pickle_module=_pickle, weights_only=False)
+        except pickle.UnpicklingError:
+            raise
+        except Exception as error:
+            raise pickle.UnpicklingError(f"{file} is not a checkpoint, or not a whole one ({error})") from error
+    if isinstance(state, dict) and state.get("format") == _FORMAT:
+        state["config"] = _config(state["config"])
+    return state
+
+
+def _plain_config(config) -> dict:
+    """The attributes of RecBole's Config as plain values; those that have none are left out."""
+    kept = {}
+    for name, value in vars(config).items():
+        if name in ("yaml_loader", "model_class"):  # follow from the rest
+            continue
+        kept[name] = _plain(value, name)
+    return kept
+
+
+def _plain(value, where):
+    if isinstance(value, dict):
+        found = {key: _plain(part, key) for key, part in value.items()}
+        return {key: part for key, part in found.items() if part is not _LEFT_OUT}
+    if isinstance(value, (list, tuple)):
+        return type(value)(part for part in (_plain(part, where) for part in value) if part is not _LEFT_OUT)
+    if isinstance(value, Enum):
+        return (_ENUM, type(value).__name__, value.name)
+    if isinstance(value, torch.device):
+        return (_DEVICE, str(value))
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # numpy's numbers
+        return value.item()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    logging.getLogger().warning(f"{where}: a {type(value).__name__} is not kept in checkpoints, only plain values are")
+    return _LEFT_OUT
+
+
+_LEFT_OUT = object()
+
+
+def _config(plain: dict):
+    """RecBole's Config from what :func:`_plain_config` gave."""
+    from recbole.config import Config
+    from recbole.utils import get_model
+
+    config = Config.__new__(Config)
+    vars(config).update({name: _whole(value) for name, value in plain.items()})
+    config.compatibility_settings()
+    config.yaml_loader = config._build_yaml_loader()
+    config.model_class = get_model(config.model)
+    config.final_config_dict.update(single_spec=True, local_rank=0)
+    return config
+
+
+def _whole(value):
+    from recbole.utils import enum_type
+
+    if isinstance(value, dict):
+        return {key: _whole(part) for key, part in value.items()}
+    if isinstance(value, tuple) and value[:1] == (_ENUM,):
+        return getattr(enum_type, value[1])[value[2]]
+    if isinstance(value, tuple) and value[:1] == (_DEVICE,):
+        return torch.device(value[1] if torch.cuda.is_available() else "cpu")
+    if isinstance(value, (list, tuple)):
+        return type(value)(_whole(part) for part in value)
+    return value
+
+
+# --- RecBole's pickles ------------------------------------------------------------------------------------------------
+
+#: What the pickle in a checkpoint of RecBole may call to make an object …
+_CALLED = {
+    ("__builtin__", "set"),
+    ("builtins", "set"),
+    ("collections", "OrderedDict"),
+    ("numpy", "dtype"),
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "scalar"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("recbole.utils.enum_type", "EvaluatorType"),
+    ("recbole.utils.enum_type", "InputType"),
+    ("recbole.utils.enum_type", "ModelType"),
+    ("torch", "Size"),
+    ("torch", "device"),
+    ("torch._utils", "_rebuild_parameter"),
+    ("torch._utils", "_rebuild_tensor_v2"),
+}
+#: … and the classes that it may only refer to, or make an empty instance of to be filled with plain values.
+_REFERRED = {
+    ("numpy", "ndarray"),
+    ("recbole.config.configurator", "Config"),
+    ("scipy.sparse._coo", "coo_matrix"),
+    ("scipy.sparse._csc", "csc_matrix"),
+    ("scipy.sparse._csr", "csr_matrix"),
+    ("yaml.loader", "FullLoader"),
+}
+
+
+def allow_in_checkpoints(*classes: type) -> None:
+    """Let checkpoints hold objects of ``classes``: the user's word that these classes are harmless to unpickle."""
+    _CALLED.update((cls.__module__, cls.__qualname__) for cls in classes)
+
+
+def _is_loaded_recommender(module: str, name: str) -> bool:
+    """Whether the name is a recommender class of a module that is imported already (the Config refers to its model)."""
+    from recbole.model.abstract_recommender import AbstractRecommender
+
+    found = getattr(sys.modules.get(module), name, None)
+    return isinstance(found, type) and issubclass(found, AbstractRecommender)
+
+
+# Python's own unpickler rather than the one in C, since only it lets a call be looked at before it is made. What it
+# reads is small: the tensors' data is not part of the pickle.
+class _CheckpointUnpickler(pickle._Unpickler):
+    """Unpickles only what a RecBole checkpoint is made of; anything else in the file is refused, not run."""
+
+    dispatch = dict(pickle._Unpickler.dispatch)  # noqa: RUF012  (the base class's protocol)
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self._callables = []
+
+    def find_class(self, module, name):
+        if (module, name) in _CALLED:
+            found = super().find_class(module, name)
+            self._callables.append(found)
+            return found
+        if (module, name) in _REFERRED or _is_loaded_recommender(module, name):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(
+            f"the checkpoint holds {module}.{name}, which is not part of a RecBole checkpoint and could run code. "
+            f"If you trust the file, call recbole_ec4srec.allow_in_checkpoints({name}) first."
+        )
+
+    def _check_call(self, function):
+        if not any(function is known for known in self._callables):
+            raise pickle.UnpicklingError(f"the checkpoint calls {function!r}, which no RecBole checkpoint does")
+
+    def load_reduce(self):
+        self._check_call(self.stack[-2])
+        super().load_reduce()
+
+    def load_build(self):
+        if isinstance(self.stack[-2], type) or callable(self.stack[-2]):
+            raise pickle.UnpicklingError(f"the checkpoint changes {self.stack[-2]!r}, which no RecBole checkpoint does")
+        super().load_build()
+
+    def _instantiate(self, klass, args):
+        self._check_call(klass)
+        super()._instantiate(klass, args)
+
+    dispatch[pickle.REDUCE[0]] = load_reduce
+    dispatch[pickle.BUILD[0]] = load_build
+
+
+_pickle = types.ModuleType("recbole_ec4srec_checkpoint_pickle", "What torch.load asks of a pickle module.")
+_pickle.Unpickler = _CheckpointUnpickler
+_pickle.UnpicklingError = pickle.UnpicklingError
+_pickle.load = lambda file, **options: _CheckpointUnpickler(file, **options).load()
+_pickle.loads = lambda data, **options: _CheckpointUnpickler(io.BytesIO(data), **options).load()
