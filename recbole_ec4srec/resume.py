@@ -67,7 +67,7 @@ class Resumable:
         self._settings, self._continue_from = plain_settings(config), None
         wanted = config["resume"]
         if wanted:
-            digest = hashlib.sha256(_as_json(self._settings).encode()).hexdigest()[:8]
+            digest = hashlib.sha256(self.settings.encode()).hexdigest()[:8]
             name = f"{config['model']}-{config['dataset']}-{digest}.state"
             self.keep_state(Path(config["checkpoint_dir"], name), None if wanted == State.AUTO else Path(wanted))
 
@@ -75,6 +75,11 @@ class Resumable:
         """Leave the state in ``file``, and go on from ``continue_from``, or from ``file`` where it is there."""
         self.state_file = file
         self._continue_from = continue_from or (file if file.is_file() else None)
+
+    @property
+    def settings(self) -> str:
+        """What decides the outcome of this training, as JSON."""
+        return _as_json(self._settings)
 
     @property
     def seconds(self) -> float:
@@ -124,7 +129,7 @@ class Resumable:
             self.state_file,
             self,
             train_data,
-            settings=_as_json(self._settings),
+            settings=self.settings,
             history=self.history,
             finished=finished,
             best_model=os.path.relpath(self.saved_model_file, self.state_file.parent),

@@ -1,6 +1,8 @@
 """The synthetic data, and the experiments' commands on a small number of epochs."""
 
 import csv
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ from recbole_ec4srec.experiments import __main__ as command
 from recbole_ec4srec.experiments.diagnosis import _representations
 from recbole_ec4srec.experiments.plans import PLANS
 from recbole_ec4srec.experiments.tables import spread
+from recbole_ec4srec.trainer import EC4SRecTrainer
 
 ROOT = Path(__file__).parent.parent
 
@@ -158,6 +161,37 @@ def test_every_table_and_figure_is_made_from_its_runs(name, run):
             [chosen[0], "1", "3"],
         ]
         assert len(points) == 2 * 2 * 11
+
+
+def test_runs_that_differ_from_the_first_update_on_share_the_epochs_before_it(run, tmp_path, monkeypatch):
+    arguments = ["table3", "--train", "--datasets", "synthetic", "--epochs=8", "--num_updates=3"]
+    explained = ["--explainer=random", "--mu_e=0.7"]
+
+    def kept(work, *more):
+        _, _, output = run(*arguments, f"--work={work}", *more)
+        records = {file.name: json.loads(file.read_text()) for file in (output / "records").iterdir()}
+        shutil.rmtree(output)
+        for record in records.values():
+            for part in (record, *record["epochs"]):
+                del part["seconds"]
+        return records
+
+    trained, train_epoch = [], EC4SRecTrainer._train_epoch
+
+    def counted(self, data, epoch, **options):
+        trained.append(epoch)
+        return train_epoch(self, data, epoch, **options)
+
+    monkeypatch.setattr(EC4SRecTrainer, "_train_epoch", counted)
+    alone = {}
+    for number, more in enumerate([["--rows", "EC4SRec"], ["--rows", "EC4SRec(SL)"], ["--rows", "EC4SRec", *explained]]):
+        alone.update(kept(tmp_path / f"work{number}", *more))
+    assert trained == 2 * 3 * list(range(8))
+    trained.clear()
+    together = kept(tmp_path / "work", "--rows", "EC4SRec", "EC4SRec(SL)")
+    together.update(kept(tmp_path / "work", "--rows", "EC4SRec", *explained))
+    assert len(together) == 6 and together == alone
+    assert trained == 2 * list(range(8)) + 4 * list(range(1, 8))
 
 
 def test_the_page_of_results_has_what_there_are_records_of(run, tmp_path, monkeypatch):

@@ -236,11 +236,11 @@ def test_trainers_with_a_loop_of_their_own_stay_as_they_are():
     assert issubclass(resume.resumable(recbole.trainer.Trainer), recbole.trainer.Trainer)
 
 
-def test_ranks_give_recboles_metrics(data_path):
+def test_ranks_give_recboles_metrics(data_path, tmp_path):
     where = {"data_path": str(data_path), "metrics": ["Hit", "NDCG", "MRR"], "metric_decimal_place": 10}
     for model in ("EC4SRec", "BPR"):
         settings = settings_of(model, "tiny", {**SMALL, "epochs": 1, "num_updates": 0, "topk": [5, 10], **FEW}, where)
-        training = Training(Run(model, model, "tiny", 3, settings))
+        training = Training(Run(model, model, "tiny", 3, settings), tmp_path)
         training.fit()
         ranks = training.ranks()
         assert len(training.test) == 6

@@ -15,7 +15,7 @@ from recbole.utils import get_model, get_trainer, init_logger, init_seed
 import recbole_ec4srec  # noqa: F401
 from recbole_ec4srec.checkpoint import load_checkpoint
 from recbole_ec4srec.config import ConfigError
-from recbole_ec4srec.experiments import records
+from recbole_ec4srec.experiments import records, warmup
 from recbole_ec4srec.experiments.records import Run
 from recbole_ec4srec.resume import load_state, plain, read_state, resumable, save_state
 
@@ -32,11 +32,11 @@ class Training:
     Args:
         run: what is trained.
         work: the folder for the best model, ``<name>.pth``, and until the end the state after the last epoch,
-            ``<name>.state``; None is RecBole's ``checkpoint_dir``, where a training cannot be gone on with.
+            ``<name>.state``.
         settings: in the place of the run's.
     """
 
-    def __init__(self, run: Run, work: Path | None = None, **settings):
+    def __init__(self, run: Run, work: Path, **settings):
         quiet = {"show_progress": False, "state": "WARNING", "seed": run.seed}
         self.run, self.config = run, Config(run.model, run.dataset, config_dict={**run.settings, **quiet, **settings})
         config = self.config
@@ -51,17 +51,21 @@ class Training:
         init_seed(config["seed"], config["reproducibility"])
         self.model = get_model(config["model"])(config, self.dataset).to(config["device"])
         self.trainer = resumable(get_trainer(config["MODEL_TYPE"], config["model"]))(config, self.model)
-        self._state = None
-        if work is not None:
-            work.mkdir(parents=True, exist_ok=True)
-            self._state = work / f"{run.name}.state"
-            self.trainer.saved_model_file = str(work / f"{run.name}.pth")
-            if config["train_stage"] != "pretrain":
-                self.trainer.keep_state(self._state)
+        work.mkdir(parents=True, exist_ok=True)
+        self._state = work / f"{run.name}.state"
+        self.trainer.saved_model_file = str(work / f"{run.name}.pth")
 
     def fit(self, progress=lambda training: None) -> None:
         """Train to the end and load the best model; ``progress(self)`` is called after each epoch."""
-        self.trainer.fit(self.train_data, self.valid_data, verbose=False, callback_fn=lambda *_: progress(self))
+        if not self._state.is_file():
+            warmup.take(self.run, self.trainer, self._state)
+        self.trainer.keep_state(self._state)
+
+        def after_epoch(*_):
+            warmup.leave(self.run, self.trainer, self._state)
+            progress(self)
+
+        self.trainer.fit(self.train_data, self.valid_data, verbose=False, callback_fn=after_epoch)
         self.test = plain(self.trainer.evaluate(self.test_data, load_best_model=True))
 
     @property
@@ -101,8 +105,7 @@ class Training:
 
     def end(self) -> None:
         """Nothing is to be gone on with."""
-        if self._state is not None:
-            self._state.unlink()
+        self._state.unlink()
 
     @torch.no_grad()
     def ranks(self) -> np.ndarray:

@@ -1,0 +1,70 @@
+"""Runs that differ only from their first importance update on share the epochs before it.
+
+Until then nothing that guides a training has a part in it: of the same seed, EC4SRec, EC4SRec(SSL) and EC4SRec(SL) are
+the same training bit for bit, whatever the explainer, mu_e or the weights of the guided losses. What one run leaves
+before its first update, the others start from; their records are those that they would have had.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from recbole_ec4srec.experiments.records import Run
+from recbole_ec4srec.resume import read_state
+
+#: Settings that have no part in a training before its first importance update.
+GUIDED = (
+    "lambda_cl_pos",
+    "lambda_cl_neg",
+    "lambda_sl_pos",
+    "mu_e",
+    "negative_augmentations",
+    "ertrl_score",
+    "ertrl_max_candidates",
+    "explainer",
+    "explain_target",
+    "explain_output",
+    "explain_batch_size",
+    "oracle_scores",
+    "num_updates",
+    "update_epochs",
+    "stopping_step",
+)
+
+
+def leave(run: Run, trainer, state: Path) -> None:
+    """Keep ``state``, that of a run's last whole epoch, for others, if it is the last one before the first update."""
+    updates, epoch = getattr(trainer, "update_epochs", []), trainer.history[-1]["epoch"]
+    if not updates or epoch != updates[0] - 1:
+        return
+    kept = _file(run, state, epoch)
+    for source, target in ((trainer.saved_model_file, kept.with_suffix(".pth")), (state, kept)):
+        temporary = target.with_suffix(f".{os.getpid()}.tmp")
+        shutil.copyfile(source, temporary)
+        temporary.replace(target)
+
+
+def take(run: Run, trainer, state: Path) -> None:
+    """Make ``state``, which a new run is to go on from, of the longest warm-up that another run has left for it."""
+    updates = getattr(trainer, "update_epochs", [])
+    before = range(updates[0] - 1, 0, -1) if updates else ()
+    kept = next((file for file in (_file(run, state, epoch) for epoch in before) if file.is_file()), None)
+    if kept is None:
+        return
+    found = read_state(kept)
+    shutil.copyfile(kept.with_suffix(".pth"), trainer.saved_model_file)
+    found["settings"] = trainer.settings
+    found["best_model"] = os.path.relpath(trainer.saved_model_file, state.parent)
+    found["schedule"]["explainer"] = trainer.explainer.state_dict()  # as it was made: nobody has asked it yet
+    torch.save(found, state)
+
+
+def _file(run: Run, state: Path, epoch: int) -> Path:
+    model = "EC4SRec" if run.model in ("EC4SRecSSL", "EC4SRecSL") else run.model
+    settings = {key: value for key, value in run.settings.items() if key not in GUIDED}
+    return state.parent / f"{replace(run, model=model, settings=settings).name}-{epoch}.warm"
