@@ -184,8 +184,8 @@ def test_runs_that_differ_from_the_first_update_on_share_the_epochs_before_it(ru
 
     monkeypatch.setattr(EC4SRecTrainer, "_train_epoch", counted)
     alone = {}
-    for number, more in enumerate([["--rows", "EC4SRec"], ["--rows", "EC4SRec(SL)"], ["--rows", "EC4SRec", *explained]]):
-        alone.update(kept(tmp_path / f"work{number}", *more))
+    for number, rows in enumerate([["EC4SRec"], ["EC4SRec(SL)"], ["EC4SRec", *explained]]):
+        alone.update(kept(tmp_path / f"work{number}", "--rows", *rows))
     assert trained == 2 * 3 * list(range(8))
     trained.clear()
     together = kept(tmp_path / "work", "--rows", "EC4SRec", "EC4SRec(SL)")
