@@ -1,0 +1,149 @@
+"""The command ``ec4srec``: what people do with a trained model."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from recbole_ec4srec.errors import DataError, add_traceback_option, report
+from recbole_ec4srec.version import __version__
+
+
+def _explain(args):
+    from recbole_ec4srec.inference import TrainedModel, explain_sequences, rendering
+
+    trained = TrainedModel(args.checkpoint, args.data_path)
+    histories = _histories(args, trained)
+    found = explain_sequences(trained, histories, args.topk, args.explainer, args.filter_seen)
+    if not found:
+        raise DataError("the model knows no item of these histories")
+    for file in args.output:
+        rendering.WRITERS[file.suffix](file, found)
+        args.tell(f"written: {file}")
+    if not args.output:
+        print("\n\n".join(map(rendering.text, found)))
+
+
+def _histories(args, trained):
+    from recbole_ec4srec.inference import read_histories
+
+    if args.input:
+        return read_histories(args.input)
+    if args.items is not None:
+        return pd.DataFrame({"user": "", "item": args.items.split()})
+    known = trained.interactions
+    missing = [user for user in args.user if user not in set(known["user"])]
+    if missing:
+        raise DataError(f"--user: got {missing[0]!r}, who is not in {trained.config['dataset']}")
+    return known[known["user"].isin(args.user)]
+
+
+def _recommend(args):
+    from recbole_ec4srec.inference import TrainedModel, read_histories, recommend
+
+    histories = read_histories(args.input)
+    trained = TrainedModel(args.checkpoint, args.data_path)
+    bars = sys.stderr.isatty() and not args.quiet
+    table, counts = recommend(trained, histories, args.topk, args.filter_seen, show_progress=bars)
+    target = args.output or sys.stdout
+    if args.output and args.output.suffix == ".jsonl":
+        table.to_json(target, orient="records", lines=True, force_ascii=False)
+    else:
+        table.to_csv(target, index=False)
+    args.tell(f"{counts['users'] - counts['left_out']} of {counts['users']} users got recommendations")
+    if counts["unknown"]:
+        kinds = counts["unknown_items"]
+        args.tell(f"{counts['unknown']} interactions were left out: the model does not know their {kinds} items")
+
+
+def _file_of(*suffixes):
+    def file(text):
+        if Path(text).suffix not in suffixes:
+            raise argparse.ArgumentTypeError(f"got {text}, allowed are the suffixes {', '.join(suffixes)}")
+        return Path(text)
+
+    return file
+
+
+def _positive(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"got {text}, allowed is an integer >= 1")
+    return number
+
+
+_RAW = argparse.RawDescriptionHelpFormatter
+_HISTORIES = """histories: .csv, .tsv, RecBole's .inter or .jsonl with the columns user and item (perhaps timestamp),
+an interaction a row, or user and items (separated by spaces, in JSON a list), a history a row"""
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="ec4srec", description=__doc__, formatter_class=_RAW)
+    parser.add_argument("--version", action="version", version=f"recbole_ec4srec {__version__}")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--checkpoint", type=Path, required=True, help="what a training saved")
+    common.add_argument("--data_path", help="the folder of the data set's folder (default: as in the training)")
+    common.add_argument("--filter_seen", action="store_true", help="recommend nothing that is in the history")
+    common.add_argument("-v", "--verbose", action="store_true", help="tell what is being done")
+    common.add_argument("-q", "--quiet", action="store_true", help="tell errors alone")
+    add_traceback_option(common)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name, function, summary, example):
+        found = commands.add_parser(
+            name,
+            parents=[common],
+            help=summary,
+            description=summary,
+            formatter_class=_RAW,
+            epilog=f"{_HISTORIES}\n\nexamples:\n{example}",
+        )
+        found.set_defaults(function=function)
+        return found
+
+    explain = command(
+        "explain",
+        _explain,
+        "What a model recommends, and how much each item of the history matters for it.",
+        "  ec4srec explain --checkpoint=saved/EC4SRec.pth --user=196\n"
+        "  ec4srec explain --checkpoint=saved/EC4SRec.pth --items='50 181 172' --explainer occlusion saliency\n"
+        "  ec4srec explain --checkpoint=saved/EC4SRec.pth --user=196 --output why.html why.png",
+    )
+    whose = explain.add_mutually_exclusive_group(required=True)
+    whose.add_argument("--user", nargs="+", help="users of the data set, with all their interactions")
+    whose.add_argument("--items", help="the items of one history, oldest first, separated by spaces")
+    whose.add_argument("--input", type=Path, help="a file of histories, see below")
+    explain.add_argument("--topk", type=_positive, default=5, help="items recommended (default: %(default)s)")
+    explain.add_argument("--explainer", nargs="+", help="one or several (default: the one of the training)")
+    kinds = (".json", ".csv", ".html", ".png")
+    explain.add_argument(
+        "--output", type=_file_of(*kinds), nargs="+", default=[], help=f"{', '.join(kinds)} (default: a table here)"
+    )
+
+    recommend = command(
+        "recommend",
+        _recommend,
+        "The best next items for many histories, of users that the model has seen or not.",
+        "  ec4srec recommend --checkpoint=saved/EC4SRec.pth --input=histories.csv --output=best.csv\n"
+        "  ec4srec recommend --checkpoint=saved/SASRec.pth --input=new.inter --topk=20 --filter_seen | head",
+    )
+    recommend.add_argument("--input", type=Path, required=True, help="a file of histories, see below")
+    recommend.add_argument("--topk", type=_positive, default=10, help="items a user (default: %(default)s)")
+    recommend.add_argument("--output", type=_file_of(".csv", ".jsonl"), help=".csv or .jsonl (default: CSV here)")
+    return parser
+
+
+def main(argv=None) -> None:
+    """Run the command; ends with status 1 and one line where it cannot go on, 2 for options that do not exist."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that has seen enough ends it without a word
+    args = _parser().parse_args(argv)
+    sys.argv = sys.argv[:1]  # where RecBole would read our options as its own
+    logging.basicConfig(level=logging.INFO if args.verbose else logging.ERROR, format="%(message)s")
+    args.tell = (lambda text: None) if args.quiet else lambda text: print(text, file=sys.stderr)
+    report(lambda: args.function(args), args.traceback)

@@ -1,0 +1,74 @@
+"""Explanations as text, tables, pictures and pages."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+
+import pandas as pd
+
+from recbole_ec4srec.page import page, table
+
+
+def text(explanation) -> str:
+    """The recommendations of one history, and under them its items with the percentages of their importance."""
+    lines = [f"user {explanation.user}" if explanation.user else "recommended"]
+    lines += [
+        f"{rank:4}. {_named(explanation, item)}  {score:.4g}"
+        for rank, (item, score) in enumerate(zip(explanation.recommended, explanation.scores), 1)
+    ]
+    titles = [_named(explanation, item) for item in explanation.history]
+    width = max(map(len, titles))
+    for name in explanation.attributions:
+        lines.append(f"importance of the history for each, in percent ({name})")
+        lines.append(" " * (width + 2) + "".join(f"{rank:6}" for rank in range(1, len(explanation.recommended) + 1)))
+        for title, shares in zip(titles, explanation.importance(name).T):
+            lines.append(f"  {title:{width}}" + "".join(f"{100 * share:6.1f}" for share in shares))
+    return "\n".join(lines)
+
+
+def _named(explanation, item):
+    title = explanation.title(item)
+    return item if title == item else f"{title} [{item}]"
+
+
+def html(explanations) -> str:
+    """A page with a table for each explanation and explainer."""
+    parts = []
+    for explanation in explanations:
+        parts.append(f"<h2>{'User ' if explanation.user else 'The history'}{escape(explanation.user)}</h2>")
+        header = ["", *(f"{rank}. {explanation.title(i)}" for rank, i in enumerate(explanation.recommended, 1))]
+        for name in explanation.attributions:
+            shares = explanation.importance(name).T
+            rows = [["score of the item", *(f"{score:.3g}" for score in explanation.scores)]]
+            rows += [
+                [explanation.title(item), *(f"{100 * share:.1f} %" for share in of_item)]
+                for item, of_item in zip(explanation.history, shares)
+            ]
+            caption = f"How much each item of the history (rows, oldest first) matters for each recommended one: {name}"
+            parts.append(table(caption, header, rows, [[0] * len(explanation.scores), *shares]))
+    return page("Recommendations and where they come from", *parts)
+
+
+def _write_json(file, explanations):
+    found = [explanation.to_dict() for explanation in explanations]
+    file.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _write_csv(file, explanations):
+    pd.DataFrame(row for explanation in explanations for row in explanation.rows()).to_csv(file, index=False)
+
+
+def _write_html(file, explanations):
+    file.write_text(html(explanations), encoding="utf-8")
+
+
+def _write_png(file, explanations):
+    for number, explanation in enumerate(explanations, 1):
+        name = file if len(explanations) == 1 else file.with_name(f"{file.stem}-{number}.png")
+        explanation.plot().savefig(name, dpi=150)
+
+
+#: Functions of a path and explanations, by the suffix of the file that they write; of several explanations there are
+#: as many pictures, numbered from 1.
+WRITERS = {".json": _write_json, ".csv": _write_csv, ".html": _write_html, ".png": _write_png}

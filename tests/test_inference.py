@@ -1,0 +1,221 @@
+"""A trained model used: recommendations for any histories, explanations of them, and the command for both."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from recbole.utils.case_study import full_sort_topk
+
+from recbole_ec4srec import cli
+from recbole_ec4srec.errors import ConfigError, DataError
+from recbole_ec4srec.explain import Occlusion
+from recbole_ec4srec.inference import TrainedModel, explain_sequences, read_histories, recommend
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    return {}
+
+
+@pytest.fixture
+def checkpoint(checkpoints, experiment, tmp_path_factory):
+    """``checkpoint(model)``: the file of a short training, and the experiment that left it; each is trained once."""
+
+    def make(model="EC4SRec"):
+        if model not in checkpoints:
+            small = experiment(model, checkpoint_dir=str(tmp_path_factory.mktemp("saved")))
+            small.fit()
+            checkpoints[model] = small.trainer.saved_model_file, small
+        return checkpoints[model]
+
+    return make
+
+
+def long_form(**histories):
+    rows = [(user, item) for user, items in histories.items() for item in items.split()]
+    return pd.DataFrame(rows, columns=["user", "item"])
+
+
+@pytest.mark.parametrize("model", ["EC4SRec", "SASRec", "GRU4Rec"])
+def test_recommendations_are_those_of_recbole(checkpoint, model):
+    file, small = checkpoint(model)
+    trained = TrainedModel(file)
+    small.model.load_state_dict(trained.model.state_dict())
+    small.model.eval()
+    dataset = small.test_data._dataset
+    users = dataset.inter_feat[dataset.uid_field].numpy()
+    scores, items = full_sort_topk(users, small.model, small.test_data, 4)
+    without_last = trained.interactions.groupby("user", sort=False).head(-1)
+    tested = dataset.id2token(dataset.uid_field, users)
+    table, counts = recommend(trained, without_last[without_last["user"].isin(tested)], topk=4, batch_size=7)
+    assert counts == {"users": len(users), "unknown": 0, "unknown_items": 0, "left_out": 0}
+    table = table.set_index("user").loc[tested]
+    assert table["rank"].tolist() == [1, 2, 3, 4] * len(users)
+    np.testing.assert_allclose(table["score"].to_numpy().reshape(-1, 4), scores.numpy(), rtol=1e-4, atol=1e-5)
+    assert (table["item"].to_numpy() == dataset.id2token(dataset.iid_field, items.numpy()).ravel()).mean() > 0.99
+
+
+def test_users_and_items_that_nobody_has_seen(checkpoint):
+    trained = TrainedModel(checkpoint()[0])
+    histories = long_form(stranger="i3 nothing i7", nobody="nothing else", other="i3 i7")
+    table, counts = recommend(trained, histories, topk=3)
+    assert counts == {"users": 3, "unknown": 3, "unknown_items": 2, "left_out": 1}
+    assert table["user"].tolist() == ["stranger"] * 3 + ["other"] * 3
+    by_user = [of_user.drop(columns="user").reset_index(drop=True) for _, of_user in table.groupby("user")]
+    pd.testing.assert_frame_equal(*by_user)
+    assert len(recommend(trained, histories.iloc[:0])[0]) == 0
+
+
+def test_what_was_seen_is_not_recommended_also_beyond_the_window(checkpoint):
+    trained = TrainedModel(checkpoint()[0])
+    everything = [f"i{number}" for number in range(1, 41)]
+    table, _ = recommend(trained, long_form(u=" ".join(everything[:38])), topk=10, filter_seen=True)
+    assert sorted(table["item"]) == ["i39", "i40"]
+    table, _ = recommend(trained, long_form(u=" ".join(everything[:38])), topk=100)
+    assert sorted(table["item"]) == sorted(everything)
+
+
+def test_only_the_last_items_of_a_long_history_are_used(checkpoint):
+    trained = TrainedModel(checkpoint()[0])
+    long, short = (recommend(trained, long_form(u=items))[0] for items in ("i1 " * 9 + "i2 " * 8, "i2 " * 8))
+    pd.testing.assert_frame_equal(long, short)
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("h.csv", "user,item,timestamp\nb,y,5\na,x,2\na,z,1\n"),
+        ("h.tsv", "user_id\titem_id\ttimestamp\nb\ty\t5\na\tz\t1\na\tx\t2\n"),
+        ("h.inter", "user_id:token\titem_id:token\nb\ty\na\tz\na\tx\n"),
+        ("h.csv", "user,items\nb,y\na,z x\n"),
+        ("h.jsonl", '{"user": "b", "items": ["y"]}\n{"user": "a", "items": ["z", "x"]}\n'),
+    ],
+)
+def test_histories_are_read_from_any_of_these(tmp_path, name, text):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    found = read_histories(tmp_path / name)
+    assert {user: items.tolist() for user, items in found.groupby("user")["item"]} == {"a": ["z", "x"], "b": ["y"]}
+
+
+@pytest.mark.parametrize(
+    "name, text, message",
+    [
+        ("h.csv", "name,thing\na,x\n", "h.csv: needs the columns user and item, or user and items; it has name, thing"),
+        ("h.csv", "user,item,time\na,x,noon\n", "h.csv: timestamp 'noon' in row 1 is not a number"),
+        ("h.jsonl", "[{]\n", "h.jsonl: cannot be read as jsonl"),
+        ("h.xlsx", "", "h.xlsx: allowed are the suffixes .inter, .tsv, .csv, .jsonl"),
+    ],
+)
+def test_other_files_are_refused_by_name(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(DataError) as error:
+        read_histories(tmp_path / name)
+    assert message in str(error.value)
+
+
+def test_each_recommended_item_is_explained_for_itself(checkpoint):
+    trained = TrainedModel(checkpoint()[0])
+    (found,) = explain_sequences(trained, long_form(u="i3 unknown i7 i9"), topk=2, explainers=["occlusion", "saliency"])
+    assert found.history == ["i3", "i7", "i9"] and list(found.attributions) == ["occlusion", "saliency"]
+    best, _ = recommend(trained, long_form(u="i3 i7 i9"), topk=2)
+    assert found.recommended == best["item"].tolist()
+    ids = trained.item_ids(pd.Series(["i3", "i7", "i9"]))
+    wanted = torch.from_numpy(trained.item_ids(pd.Series(found.recommended)))
+    item_seq = torch.zeros(2, 8, dtype=torch.long)
+    item_seq[:, :3] = torch.from_numpy(ids)
+    expected = Occlusion(trained.model, target="next").attribute(item_seq, torch.tensor([3, 3]), wanted)
+    np.testing.assert_allclose(found.attributions["occlusion"], expected[:, :3].numpy(), atol=1e-5)
+    assert found.importance("occlusion").sum(1) == pytest.approx([1, 1], abs=1e-5)
+    assert found.plot().axes[0].get_title() == "occlusion"
+
+
+def test_what_cannot_be_explained_is_said(checkpoint):
+    with pytest.raises(ConfigError, match="got a SASRec"):
+        explain_sequences(TrainedModel(checkpoint("SASRec")[0]), long_form(u="i3"))
+    with pytest.raises(ConfigError, match="oracle"):
+        explain_sequences(TrainedModel(checkpoint()[0]), long_form(u="i3"), explainers=["oracle"])
+
+
+def test_the_data_set_may_have_moved(checkpoint, data_path, tmp_path):
+    file, _ = checkpoint()
+    state = torch.load(file, weights_only=True)
+    state["config"]["final_config_dict"]["data_path"] = "nowhere"
+    torch.save(state, tmp_path / "moved.pth")
+    with pytest.raises(DataError, match="tell with --data_path"):
+        TrainedModel(tmp_path / "moved.pth")
+    assert len(TrainedModel(tmp_path / "moved.pth", data_path).items) == 41
+
+
+def test_titles_come_from_the_item_file(checkpoint, data_path):
+    trained = TrainedModel(checkpoint()[0])
+    items = data_path / "tiny" / "tiny.item"
+    items.write_text("item_id:token\tmovie_title:token_seq\ni3\tThree Men & a Baby\n", encoding="utf-8")
+    try:
+        (found,) = explain_sequences(trained, long_form(u="i3 i7"), topk=1)
+    finally:
+        items.unlink()
+    assert found.title("i3") == "Three Men & a Baby" and found.title("i7") == "i7"
+
+
+def test_the_command_explains(checkpoint, tmp_path, capsys):
+    file, _ = checkpoint()
+    cli.main(["explain", f"--checkpoint={file}", "--items=i3 i7", "--topk=2", "--explainer", "occlusion", "attention"])
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == "recommended" and shown[1].startswith("   1. i")
+    assert shown[3] == "importance of the history for each, in percent (occlusion)"
+    shares = np.array([[float(share) for share in line.split()[1:]] for line in shown[5:7]])
+    assert [line.split()[0] for line in shown[5:7]] == ["i3", "i7"]
+    assert shares.sum(0) == pytest.approx([100, 100], abs=0.11)
+    outputs = [str(tmp_path / f"why.{kind}") for kind in ("json", "csv", "html", "png")]
+    cli.main(["explain", f"--checkpoint={file}", "--user", "one", "u3", "--topk=2", "--output", *outputs])
+    assert capsys.readouterr().out == ""
+    found = json.loads((tmp_path / "why.json").read_text())
+    assert [each["user"] for each in found] == ["u3", "one"] or [each["user"] for each in found] == ["one", "u3"]
+    table = pd.read_csv(tmp_path / "why.csv")
+    assert table.groupby(["user", "explainer", "rank"])["importance"].sum().tolist() == pytest.approx([1] * 4, abs=1e-5)
+    assert "<h2>User u3</h2>" in (tmp_path / "why.html").read_text()
+    assert (tmp_path / "why-2.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_command_recommends(checkpoint, tmp_path, capsys):
+    file, _ = checkpoint()
+    (tmp_path / "h.csv").write_text("user,items\nx,i3 i7 i99\ny,i99\n")
+    cli.main(["recommend", f"--checkpoint={file}", f"--input={tmp_path / 'h.csv'}", "--topk=2"])
+    out, told = capsys.readouterr()
+    assert out.splitlines()[0] == "user,rank,item,score" and len(out.splitlines()) == 3
+    assert told == (
+        "1 of 2 users got recommendations\n2 interactions were left out: the model does not know their 1 items\n"
+    )
+    output = tmp_path / "best.jsonl"
+    cli.main(["recommend", f"--checkpoint={file}", f"--input={tmp_path / 'h.csv'}", f"--output={output}", "--quiet"])
+    assert capsys.readouterr() == ("", "")
+    assert [json.loads(line)["rank"] for line in output.read_text().splitlines()] == list(range(1, 11))
+
+
+@pytest.mark.parametrize(
+    "arguments, status, message",
+    [
+        (["recommend", "--checkpoint=none.pth", "--input=none.csv"], 1, "none.csv"),
+        (["explain", "--checkpoint=none.pth", "--user=u"], 1, "none.pth"),
+        (["explain", "--checkpoint={file}", "--user=stranger"], 1, "error: --user: got 'stranger', who is not in tiny"),
+        (["explain", "--checkpoint={file}", "--items=unknown"], 1, "error: the model knows no item of these histories"),
+        (["explain", "--checkpoint={file}"], 2, "one of the arguments --user --items --input is required"),
+        (["explain", "--checkpoint={file}", "--items=i1", "--output=why.doc"], 2, "got why.doc, allowed are"),
+        (["recommend", "--checkpoint={file}", "--input=h.csv", "--topk=0"], 2, "got 0, allowed is an integer >= 1"),
+    ],
+)
+def test_a_mistake_ends_in_one_line(checkpoint, capsys, arguments, status, message):
+    file, _ = checkpoint()
+    with pytest.raises(SystemExit) as end:
+        cli.main([argument.format(file=file) for argument in arguments])
+    assert end.value.code == status
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("command", ["explain", "recommend"])
+def test_help_has_examples(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main([command, "--help"])
+    assert end.value.code == 0 and f"ec4srec {command} --checkpoint=" in capsys.readouterr().out
