@@ -9,14 +9,16 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import torch
+import yaml
 
-from recbole_ec4srec.errors import DataError, add_traceback_option, report
+from recbole_ec4srec.config import properties_dir
+from recbole_ec4srec.errors import ConfigError, DataError, add_traceback_option, report
+from recbole_ec4srec.inference import TrainedModel, explain_sequences, read_histories, recommend, rendering, views
 from recbole_ec4srec.version import __version__
 
 
 def _explain(args):
-    from recbole_ec4srec.inference import TrainedModel, explain_sequences, rendering
-
     trained = TrainedModel(args.checkpoint, args.data_path)
     histories = _histories(args, trained)
     found = explain_sequences(trained, histories, args.topk, args.explainer, args.filter_seen)
@@ -30,8 +32,6 @@ def _explain(args):
 
 
 def _histories(args, trained):
-    from recbole_ec4srec.inference import read_histories
-
     if args.input:
         return read_histories(args.input)
     if args.items is not None:
@@ -44,8 +44,6 @@ def _histories(args, trained):
 
 
 def _recommend(args):
-    from recbole_ec4srec.inference import TrainedModel, read_histories, recommend
-
     histories = read_histories(args.input)
     trained = TrainedModel(args.checkpoint, args.data_path)
     bars = sys.stderr.isatty() and not args.quiet
@@ -59,6 +57,25 @@ def _recommend(args):
     if counts["unknown"]:
         kinds = counts["unknown_items"]
         args.tell(f"{counts['unknown']} interactions were left out: the model does not know their {kinds} items")
+
+
+def _views(args):
+    generator = torch.Generator().manual_seed(args.seed)
+    found = {}
+    if args.checkpoint:
+        if args.user is None:
+            raise ConfigError("--user: missing; tell with --checkpoint whose sequence is to be shown")
+        trained = TrainedModel(args.checkpoint, args.data_path)
+        found = views.retrieved(trained, args.user, args.explainer, generator)
+        items, importance, settings, titles = found["sequence"], found["importance"], trained.config, trained.titles
+    else:
+        items, importance, titles = args.items.split(), args.importance, {}
+        settings = yaml.safe_load((properties_dir() / "model" / "EC4SRec.yaml").read_text(encoding="utf-8"))
+        if len(items) != len(importance):
+            raise ConfigError(
+                f"--importance: got {len(importance)} numbers, allowed is one for each of {len(items)} items"
+            )
+    print(rendering.views(items, importance, views.augmentations(importance, settings, generator), titles, found))
 
 
 def _file_of(*suffixes):
@@ -77,50 +94,46 @@ def _positive(text):
     return number
 
 
-_RAW = argparse.RawDescriptionHelpFormatter
 _HISTORIES = """histories: .csv, .tsv, RecBole's .inter or .jsonl with the columns user and item (perhaps timestamp),
 an interaction a row, or user and items (separated by spaces, in JSON a list), a history a row"""
 
 
 def _parser():
-    parser = argparse.ArgumentParser(prog="ec4srec", description=__doc__, formatter_class=_RAW)
+    parser = argparse.ArgumentParser(prog="ec4srec", description=__doc__)
     parser.add_argument("--version", action="version", version=f"recbole_ec4srec {__version__}")
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--checkpoint", type=Path, required=True, help="what a training saved")
-    common.add_argument("--data_path", help="the folder of the data set's folder (default: as in the training)")
-    common.add_argument("--filter_seen", action="store_true", help="recommend nothing that is in the history")
-    common.add_argument("-v", "--verbose", action="store_true", help="tell what is being done")
-    common.add_argument("-q", "--quiet", action="store_true", help="tell errors alone")
-    add_traceback_option(common)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name, function, summary, example):
-        found = commands.add_parser(
-            name,
-            parents=[common],
-            help=summary,
-            description=summary,
-            formatter_class=_RAW,
-            epilog=f"{_HISTORIES}\n\nexamples:\n{example}",
-        )
+    def command(name, function, summary, epilog):
+        raw = argparse.RawDescriptionHelpFormatter
+        found = commands.add_parser(name, help=summary, description=summary, formatter_class=raw, epilog=epilog)
         found.set_defaults(function=function)
+        found.add_argument("-v", "--verbose", action="store_true", help="tell what is being done")
+        found.add_argument("-q", "--quiet", action="store_true", help="tell errors alone")
+        add_traceback_option(found)
+        found.add_argument("--data_path", help="the folder of the data set's folder (default: as in the training)")
         return found
+
+    def checkpoint(parser, **options):
+        parser.add_argument("--checkpoint", type=Path, help="what a training saved", **options)
 
     explain = command(
         "explain",
         _explain,
         "What a model recommends, and how much each item of the history matters for it.",
+        f"{_HISTORIES}\n\nexamples:\n"
         "  ec4srec explain --checkpoint=saved/EC4SRec.pth --user=196\n"
         "  ec4srec explain --checkpoint=saved/EC4SRec.pth --items='50 181 172' --explainer occlusion saliency\n"
         "  ec4srec explain --checkpoint=saved/EC4SRec.pth --user=196 --output why.html why.png",
     )
+    checkpoint(explain, required=True)
     whose = explain.add_mutually_exclusive_group(required=True)
     whose.add_argument("--user", nargs="+", help="users of the data set, with all their interactions")
     whose.add_argument("--items", help="the items of one history, oldest first, separated by spaces")
     whose.add_argument("--input", type=Path, help="a file of histories, see below")
     explain.add_argument("--topk", type=_positive, default=5, help="items recommended (default: %(default)s)")
+    explain.add_argument("--filter_seen", action="store_true", help="recommend nothing that is in the history")
     explain.add_argument("--explainer", nargs="+", help="one or several (default: the one of the training)")
-    kinds = (".json", ".csv", ".html", ".png")
+    kinds = tuple(rendering.WRITERS)
     explain.add_argument(
         "--output", type=_file_of(*kinds), nargs="+", default=[], help=f"{', '.join(kinds)} (default: a table here)"
     )
@@ -129,12 +142,31 @@ def _parser():
         "recommend",
         _recommend,
         "The best next items for many histories, of users that the model has seen or not.",
+        f"{_HISTORIES}\n\nexamples:\n"
         "  ec4srec recommend --checkpoint=saved/EC4SRec.pth --input=histories.csv --output=best.csv\n"
         "  ec4srec recommend --checkpoint=saved/SASRec.pth --input=new.inter --topk=20 --filter_seen | head",
     )
+    checkpoint(recommend, required=True)
     recommend.add_argument("--input", type=Path, required=True, help="a file of histories, see below")
     recommend.add_argument("--topk", type=_positive, default=10, help="items a user (default: %(default)s)")
+    recommend.add_argument("--filter_seen", action="store_true", help="leave out what is in the history")
     recommend.add_argument("--output", type=_file_of(".csv", ".jsonl"), help=".csv or .jsonl (default: CSV here)")
+
+    views = command(
+        "views",
+        _views,
+        "What each augmentation makes of one sequence, random and explanation guided.",
+        "examples:\n"
+        "  ec4srec views --items='a b c d e' --importance .05 .4 .1 .35 .1\n"
+        "  ec4srec views --checkpoint=saved/EC4SRec.pth --user=196",
+    )
+    whose = views.add_mutually_exclusive_group(required=True)
+    checkpoint(whose)
+    whose.add_argument("--items", help="a sequence, oldest first, separated by spaces")
+    views.add_argument("--user", help="whose last training sequence is shown, with --checkpoint")
+    views.add_argument("--explainer", help="what tells importance, with --checkpoint (default: that of the training)")
+    views.add_argument("--importance", type=float, nargs="+", default=[], help="a number for each of --items")
+    views.add_argument("--seed", type=int, default=0, help="of what is drawn (default: %(default)s)")
     return parser
 
 

@@ -11,7 +11,7 @@ from recbole.utils.case_study import full_sort_topk
 from recbole_ec4srec import cli
 from recbole_ec4srec.errors import ConfigError, DataError
 from recbole_ec4srec.explain import Occlusion
-from recbole_ec4srec.inference import TrainedModel, explain_sequences, read_histories, recommend
+from recbole_ec4srec.inference import TrainedModel, explain_sequences, read_histories, recommend, views
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +194,44 @@ def test_the_command_recommends(checkpoint, tmp_path, capsys):
     assert [json.loads(line)["rank"] for line in output.read_text().splitlines()] == list(range(1, 11))
 
 
+def test_views_of_a_sequence_are_shown_in_the_places_of_its_items():
+    settings = {"mu_c": 0.6, "mu_m": 0.3, "mu_r": 0.6, "mu_e": 0.5}
+    found = views.augmentations([0.05, 0.40, 0.10, 0.35, 0.20], settings, torch.Generator().manual_seed(0))
+    assert found["ecrop+"] == [None, 2, None, 4, 5] and found["ecrop-"] == [1, None, 3, None, None]
+    assert found["emask+"] == ["[m]", 2, "[m]", 4, 5] and found["emask-"] == [1, "[m]", 3, "[m]", 5]
+    assert found["erord+"] in ([1, 2, 3, 4, 5], [3, 2, 1, 4, 5])
+    kept = [place for place in found["crop"] if place]
+    assert kept == list(range(kept[0], kept[0] + 3))
+    assert found["mask"].count("[m]") == 1 and sorted(found["reorder"]) == [1, 2, 3, 4, 5]
+
+
+def test_the_command_shows_views(checkpoint, capsys):
+    cli.main(["views", "--items=a b c d", "--importance", "1", "4", "2", "3"])
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].split() == [
+        "importance",
+        "crop",
+        "mask",
+        "reorder",
+        "ecrop+",
+        "emask+",
+        "erord+",
+        "ecrop-",
+        "emask-",
+    ]
+    assert [line.split()[:3] for line in shown[1:]] == [
+        ["1", "a", "10.0"],
+        ["2", "b", "40.0"],
+        ["3", "c", "20.0"],
+        ["4", "d", "30.0"],
+    ]
+    file, _ = checkpoint()
+    cli.main(["views", f"--checkpoint={file}", "--user=all"])
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in shown[1:9]] == [f"i{number}" for number in range(30, 38)]
+    assert shown[9] == "next item: i38" and shown[10].startswith("rtrl: ") and shown[11].startswith("ertrl+: ")
+
+
 @pytest.mark.parametrize(
     "arguments, status, message",
     [
@@ -203,6 +241,9 @@ def test_the_command_recommends(checkpoint, tmp_path, capsys):
         (["explain", "--checkpoint={file}", "--items=unknown"], 1, "error: the model knows no item of these histories"),
         (["explain", "--checkpoint={file}"], 2, "one of the arguments --user --items --input is required"),
         (["explain", "--checkpoint={file}", "--items=i1", "--output=why.doc"], 2, "got why.doc, allowed are"),
+        (["views", "--checkpoint={file}"], 1, "error: --user: missing"),
+        (["views", "--checkpoint={file}", "--user=one"], 1, "error: user 'one' has no training instance in tiny"),
+        (["views", "--items=a b", "--importance", "1"], 1, "got 1 numbers, allowed is one for each of 2 items"),
         (["recommend", "--checkpoint={file}", "--input=h.csv", "--topk=0"], 2, "got 0, allowed is an integer >= 1"),
     ],
 )
@@ -214,8 +255,8 @@ def test_a_mistake_ends_in_one_line(checkpoint, capsys, arguments, status, messa
     assert message in capsys.readouterr().err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("command", ["explain", "recommend"])
+@pytest.mark.parametrize("command", ["explain", "recommend", "views"])
 def test_help_has_examples(command, capsys):
     with pytest.raises(SystemExit) as end:
         cli.main([command, "--help"])
-    assert end.value.code == 0 and f"ec4srec {command} --checkpoint=" in capsys.readouterr().out
+    assert end.value.code == 0 and f"  ec4srec {command} --" in capsys.readouterr().out

@@ -6,7 +6,9 @@ import json
 from html import escape
 
 import pandas as pd
+import torch
 
+from recbole_ec4srec.data.importance import normalise
 from recbole_ec4srec.page import page, table
 
 
@@ -30,6 +32,34 @@ def text(explanation) -> str:
 def _named(explanation, item):
     title = explanation.title(item)
     return item if title == item else f"{title} [{item}]"
+
+
+def views(items, importance, found: dict, titles: dict, retrieved: dict) -> str:
+    """A sequence, an item a line, with its importance and what stands in its place in the view of each operator.
+
+    Args:
+        items: external ids, ``[n]``.
+        importance: theirs, ``[n]``, raw; shown as percentages (Eq. 5).
+        found: what :func:`~recbole_ec4srec.inference.views.augmentations` gave.
+        titles: of items, by external id.
+        retrieved: what :func:`~recbole_ec4srec.inference.views.retrieved` gave, or empty.
+    """
+    shares = normalise(torch.tensor([importance], dtype=torch.float), torch.tensor([len(items)]))[0].tolist()
+    width = max(len(titles.get(item, item)) for item in items)
+    lines = [f"{'':{width + 5}}importance" + "".join(f"{name:>8}" for name in found)]
+    for place, (item, share) in enumerate(zip(items, shares)):
+        cells = "".join(f"{'' if cells[place] is None else cells[place]!s:>8}" for cells in found.values())
+        lines.append(f"{place + 1:3}  {titles.get(item, item):{width}}{100 * share:10.1f}{cells}".rstrip())
+    if retrieved:
+        lines.append(f"next item: {titles.get(retrieved['next_item'], retrieved['next_item'])}")
+    for name in ("rtrl", "ertrl+"):
+        if name in retrieved:
+            user, sequence = retrieved[name] or ("", [])
+            shown = ", ".join(("*" if item in items else "") + titles.get(item, item) for item in sequence)
+            lines.append(f"{name}: user {user}: {shown}" if user else f"{name}: no other user has this next item")
+    if retrieved:
+        lines.append("(* is in the sequence above too)")
+    return "\n".join(lines)
 
 
 def html(explanations) -> str:

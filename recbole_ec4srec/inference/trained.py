@@ -25,7 +25,7 @@ class TrainedModel:
         data_path: the folder that holds the data set's folder, where it is no longer where it was in the training.
 
     Attributes:
-        config, dataset, model: RecBole's; the model is in evaluation mode.
+        config, train_dataset, model: RecBole's; the model is in evaluation mode.
         items: external item ids by internal id, ``[n_items]``; the padding is 0.
         interactions: of the data set, a row each: ``user`` and ``item`` (external ids), in the order of time.
 
@@ -44,7 +44,7 @@ class TrainedModel:
                 "tell with --data_path which folder it is in now"
             )
         init_seed(config["seed"], config["reproducibility"])
-        self.dataset = dataset = create_dataset(config)
+        dataset = create_dataset(config)
         fields = (dataset.uid_field, dataset.iid_field, dataset.time_field)
         uid, iid, time = (np.asarray(dataset.inter_feat[field]) for field in fields)
         self.items = np.asarray(dataset.field2id_token[dataset.iid_field], dtype=object)
@@ -52,7 +52,8 @@ class TrainedModel:
         order = np.lexsort((time, uid))
         self._interactions = uid[order], iid[order]
         train_data, _, _ = data_preparation(config, dataset)
-        self.model = get_model(config["model"])(config, train_data._dataset).to(config["device"])
+        self.train_dataset = train_data._dataset
+        self.model = get_model(config["model"])(config, self.train_dataset).to(config["device"])
         if not isinstance(self.model, SequentialRecommender):
             raise DataError(f"{checkpoint} holds a {config['model']}, which knows no sequences of items")
         try:
@@ -83,13 +84,13 @@ class TrainedModel:
         )
         names = {column.split(":")[0]: column for column in table.columns}
         title = next((column for name, column in names.items() if "title" in name or "name" in name), None)
-        if title is None or self.dataset.iid_field not in names:
+        if title is None or self.train_dataset.iid_field not in names:
             return {}
-        return dict(zip(table[names[self.dataset.iid_field]], table[title]))
+        return dict(zip(table[names[self.train_dataset.iid_field]], table[title]))
 
     def item_ids(self, tokens: pd.Series) -> np.ndarray:
         """Internal ids of external item ids, 0 where the model knows none."""
-        return tokens.map(self.dataset.field2token_id[self.dataset.iid_field]).fillna(0).to_numpy(np.int64)
+        return tokens.map(self.train_dataset.field2token_id[self.train_dataset.iid_field]).fillna(0).to_numpy(np.int64)
 
     def batch(self, items: np.ndarray, lengths: np.ndarray, users=None) -> SequenceBatch:
         """The batch of B sequences; of each the last ``MAX_ITEM_LIST_LENGTH`` items are used.
@@ -106,7 +107,7 @@ class TrainedModel:
         place = (np.cumsum(lengths) - used)[:, None] + cell
         item_seq = np.where(inside, items[np.where(inside, place, 0)], 0)
         user = pd.Series(users if users is not None else [None] * len(lengths), dtype=object)
-        user = user.map(self.dataset.field2token_id[self.dataset.uid_field]).fillna(0).to_numpy(np.int64)
+        user = user.map(self.train_dataset.field2token_id[self.train_dataset.uid_field]).fillna(0).to_numpy(np.int64)
         fields = {model.ITEM_SEQ: item_seq, model.ITEM_SEQ_LEN: used, model.USER_ID: user}
         fields = {name: torch.from_numpy(values) for name, values in fields.items()}
         return SequenceBatch(fields, {model.ITEM_SEQ_LEN: used.copy()}).to(self.config["device"])

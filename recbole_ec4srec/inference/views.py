@@ -1,0 +1,91 @@
+"""What each augmentation makes of one sequence, and what retrieval finds for it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from recbole_ec4srec.data import ImportanceTable
+from recbole_ec4srec.data import augmentation as augment
+from recbole_ec4srec.data.retrieval import GuidedRetrieval, RandomRetrieval, SameTargetIndex
+from recbole_ec4srec.errors import ConfigError, DataError
+from recbole_ec4srec.explain import build_explainer
+from recbole_ec4srec.model import EC4SRec
+
+MASK = "[m]"
+
+
+def augmentations(importance, settings, generator=None) -> dict:
+    """Views of a sequence by every operator, random (section 3.2) and explanation guided (section 4.3).
+
+    Args:
+        importance: of its n items, ``[n]``, raw.
+        settings: has ``mu_c``, ``mu_m``, ``mu_r`` and ``mu_e``.
+
+    Returns:
+        By operator n cells: the number (from 1) of the item that stands in each place, :data:`MASK`, or None in the
+        places that a crop leaves out.
+    """
+    score = torch.as_tensor(np.asarray(importance, dtype=np.float32)).unsqueeze(0)
+    n = score.shape[1]
+    sequence, mu_e, mask_id = (torch.arange(1, n + 1).unsqueeze(0), torch.tensor([n])), settings["mu_e"], n + 1
+    found = {
+        "crop": augment.crop(*sequence, settings["mu_c"], generator),
+        "mask": augment.mask(*sequence, settings["mu_m"], mask_id, generator),
+        "reorder": augment.reorder(*sequence, settings["mu_r"], generator),
+        "ecrop+": augment.ecrop_positive(*sequence, score, mu_e, generator),
+        "emask+": augment.emask_positive(*sequence, score, mu_e, mask_id, generator),
+        "erord+": augment.ereorder_positive(*sequence, score, mu_e, generator),
+        "ecrop-": augment.ecrop_negative(*sequence, score, mu_e, generator),
+        "emask-": augment.emask_negative(*sequence, score, mu_e, mask_id, generator),
+    }
+    views = {}
+    for name, (view, length) in found.items():
+        kept = view[0, : length[0]].tolist()
+        if "crop" in name:  # closed up to the left; shown where they came from
+            views[name] = [place if place in kept else None for place in range(1, n + 1)]
+        else:
+            views[name] = [MASK if item == mask_id else item for item in kept]
+    return views
+
+
+def retrieved(trained, user: str, explainer: str | None = None, generator=None) -> dict:
+    """The last training instance of a user, what matters in it, and what retrieval draws for it.
+
+    Returns:
+        ``sequence`` and ``next_item`` (external ids), ``importance`` (raw), and by ``rtrl`` and ``ertrl+`` the user and
+        the sequence of an instance of another user with the same next item; None where there is none.
+
+    Raises:
+        ConfigError: the model is none of this package's.
+        DataError: the user has no training instance.
+    """
+    model, config, dataset = trained.model, trained.config, trained.train_dataset
+    if not isinstance(model, EC4SRec):
+        raise ConfigError(f"views: got a {config['model']}, allowed is a model of this package")
+    instances = dataset.inter_feat
+    known = dataset.field2token_id[dataset.uid_field].get(user, 0)
+    rows = (instances[dataset.uid_field] == known).nonzero(as_tuple=True)[0][-1:]
+    if len(rows) == 0:
+        raise DataError(f"user {user!r} has no training instance in {config['dataset']}")
+    item_seq, item_seq_len = dataset.item_sequences(rows)
+    given = (item_seq, item_seq_len, instances[dataset.iid_field][rows], instances[dataset.uid_field][rows])
+    device = config["device"]
+    importance = build_explainer(config, model, explainer).attribute(*(tensor.to(device) for tensor in given)).cpu()
+    table = ImportanceTable(dataset.item_seq_len, dataset.max_item_list_len)
+    table.set_rows(rows, importance)
+    index = SameTargetIndex(instances[dataset.iid_field], instances[dataset.uid_field])
+    guided = GuidedRetrieval(index, dataset.item_sequences, table, dataset.item_num, generator=generator)
+    n = int(item_seq_len)
+    found = {
+        "sequence": trained.items[item_seq[0, :n].numpy()].tolist(),
+        "next_item": trained.items[int(given[2])],
+        "importance": importance[0, :n].tolist(),
+    }
+    for name, retrieval in (("rtrl", RandomRetrieval(index)), ("ertrl+", guided)):
+        other = retrieval.draw(rows, generator)
+        seq, length = dataset.item_sequences(other)
+        owner = dataset.id2token(dataset.uid_field, int(instances[dataset.uid_field][other]))
+        same = bool(other == rows)
+        found[name] = None if same else (owner, trained.items[seq[0, : int(length)].numpy()].tolist())
+    return found
