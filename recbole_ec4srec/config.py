@@ -206,6 +206,8 @@ KEYS = {
     "explain_target": Choice(("predicted", "next", "max")),
     "explain_output": Choice(("logit", "probability")),
     "explain_batch_size": Number(1, integer=True),
+    # several processes
+    "ddp_backend": Choice(("auto", "nccl", "gloo")),
     # a run that dies
     "resume": State(),
 }
@@ -256,12 +258,13 @@ def _parse(key, value):
         _refuse(key, value, KEYS[key])
 
 
-def validate_resume(config: dict) -> None:
-    """Check the key ``resume``, which every model may have, RecBole's own too.
+def validate_common(config: dict) -> None:
+    """Check the keys ``ddp_backend`` and ``resume``, which every model may have, RecBole's own too.
 
     Raises:
-        ConfigError: it names a file that is not there, or several processes are asked for.
+        ConfigError: one is out of its range, or ``resume`` is asked of several processes.
     """
+    _parse("ddp_backend", config.get("ddp_backend") or "auto")
     wanted = _parse("resume", config.get("resume") or "")
     if wanted and max(config.get("nproc") or 1, config.get("world_size") or 1) > 1:
         _refuse("resume", wanted, "an empty text with several processes")

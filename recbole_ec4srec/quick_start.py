@@ -5,19 +5,27 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 
 import recbole.quick_start.quick_start as recbole_quick_start
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from recbole_ec4srec import registry
 from recbole_ec4srec.config import ConfigError
 
 # Bound before RecBole's name of it is replaced by ours (see registry.register).
 _run_recboles = recbole_quick_start.run_recboles
+_LAST_SECONDS = 2
 
 
 def run_recboles(rank, *args):
     """RecBole's entry point of a worker process; unpickling a reference to this one registers our models there."""
-    return _run_recboles(rank, *args)
+    try:
+        return _run_recboles(rank, *args)
+    except Exception:
+        # The others fail too, when this one is gone, and the error to be told is that of the first to end.
+        time.sleep(_LAST_SECONDS)
+        raise
 
 
 def run(model, dataset, config_file_list=None, config_dict=None, saved=True, **processes) -> dict:
@@ -36,10 +44,17 @@ def run(model, dataset, config_file_list=None, config_dict=None, saved=True, **p
 
     Raises:
         ConfigError: one of our keys is out of its range; raised before the data is loaded.
+        ProcessRaisedException, ProcessExitedException: of several processes one failed, and the others were ended.
     """
     if isinstance(model, type):
         model = registry.name_of(model)
-    return recbole_quick_start.run(model, dataset, config_file_list, config_dict, saved, **processes)
+    try:
+        return recbole_quick_start.run(model, dataset, config_file_list, config_dict, saved, **processes)
+    except ProcessRaisedException as error:  # its text is that of the process's exception, with the traceback
+        _, refused, reason = str(error).rpartition(f"{ConfigError.__module__}.{ConfigError.__name__}: ")
+        if refused:
+            raise ConfigError(reason.strip()) from None
+        raise
 
 
 def objective_function(config_dict=None, config_file_list=None, saved=True) -> dict:
@@ -51,12 +66,12 @@ def _files(text):
     return text.strip().split() if text else None
 
 
-def _report_config_errors(command):
-    """End with the message alone, and status 1, where a configuration is refused."""
+def _report_errors(command):
+    """End with the message alone, and status 1, where a configuration is refused or one of several processes failed."""
     try:
         return command()
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ConfigError, ProcessRaisedException, ProcessExitedException) as error:
+        print(f"error: {str(error).strip()}", file=sys.stderr)
         sys.exit(1)
 
 
@@ -76,7 +91,7 @@ def run_recbole_command() -> None:
     parser.add_argument("--world_size", type=int, default=-1, help="processes on all machines (default: --nproc)")
     parser.add_argument("--group_offset", type=int, default=0, help="rank of this machine's first process")
     args, _ = parser.parse_known_args()
-    _report_config_errors(
+    _report_errors(
         lambda: run(
             args.model,
             args.dataset,
@@ -107,7 +122,7 @@ def run_hyper_command() -> None:
     parser.add_argument("--tool", default="Hyperopt", choices=("Hyperopt", "Ray"))
     args, _ = parser.parse_known_args()
     search = _search_with_ray if args.tool == "Ray" else _search_with_hyperopt
-    _report_config_errors(lambda: search(args))
+    _report_errors(lambda: search(args))
 
 
 def _search_with_hyperopt(args):

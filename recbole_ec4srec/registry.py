@@ -16,7 +16,7 @@ from importlib.machinery import ModuleSpec
 
 import yaml
 
-from recbole_ec4srec import compat, config, resume
+from recbole_ec4srec import compat, config, distributed, resume
 from recbole_ec4srec.config import ALIASES, properties_dir
 
 WRITTEN_FOR = "RecBole 1.2.0 and 1.2.1"
@@ -142,7 +142,7 @@ def _get_final_config_dict(original, self):
     given = self.external_config_dict
     compat.set_anomaly_detection(final)
     compat.default_negative_sampling(final, given)
-    config.validate_resume(final)
+    config.validate_common(final)
     if is_ours(self.model_class):
         known = {key for keys in self.parameters.values() for key in keys} | set(self.internal_config_dict)
         config.validate(self.model, final, given, known)
@@ -156,7 +156,10 @@ def _get_dataloader(original, settings, phase):
 
 
 def _get_trainer(original, *args):
-    return resume.resumable(original(*args))
+    trainer = resume.resumable(original(*args))
+    if distributed.place()[1] == 1:
+        return trainer
+    return type(trainer.__name__, (distributed.Synchronised, trainer), {"__module__": trainer.__module__})
 
 
 def register() -> None:
@@ -174,8 +177,12 @@ def register() -> None:
     _wrap(configurator, ("Config", "_get_model_and_dataset"), _get_model_and_dataset)
     _wrap(configurator, ("Config", "_load_internal_config_dict"), _load_internal_config_dict)
     _wrap(configurator, ("Config", "_get_final_config_dict"), _get_final_config_dict)
+    _wrap(configurator, ("Config", "_init_device"), distributed.init_device)
     _wrap("recbole.data.utils", ("get_dataloader",), _get_dataloader)
     _wrap("recbole.quick_start.quick_start", ("get_trainer",), _get_trainer)
+    _wrap("recbole.quick_start.quick_start", ("init_logger",), distributed.init_logger)
+    _wrap("recbole.trainer.trainer", ("DistributedDataParallel",), distributed.data_parallel)
+    _wrap("recbole.trainer.trainer", ("get_tensorboard",), distributed.get_tensorboard)
     # Worker processes start from RecBole's function; ours is the same after importing this package.
     _recbole("recbole.quick_start.quick_start", "run_recboles")
     importlib.import_module("recbole.quick_start.quick_start").run_recboles = quick_start.run_recboles

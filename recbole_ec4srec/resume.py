@@ -31,6 +31,7 @@ ELSEWHERE = (
     "show_progress",
     "worker",
     "state",
+    "ddp_backend",
     "resume",
 )
 _FORMAT = 1

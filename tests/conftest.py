@@ -10,7 +10,8 @@ import pytest
 import torch
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
-from recbole.utils import get_model, get_trainer, init_seed
+from recbole.quick_start import quick_start
+from recbole.utils import get_model, init_seed
 
 import recbole_ec4srec  # noqa: F401
 
@@ -81,9 +82,9 @@ class Experiment:
         init_seed(config["seed"], True)
         self.dataset = create_dataset(config)
         self.train_data, self.valid_data, self.test_data = data_preparation(config, self.dataset)
-        init_seed(config["seed"], True)
+        init_seed(config["seed"] + config["local_rank"], True)
         self.model = get_model(config["model"])(config, self.train_data._dataset).to(config["device"])
-        self.trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, self.model)
+        self.trainer = quick_start.get_trainer(config["MODEL_TYPE"], config["model"])(config, self.model)
 
     def fit(self, **options):
         return self.trainer.fit(self.train_data, self.valid_data, show_progress=False, **options)

@@ -53,6 +53,7 @@ BAD = {
     "explain_target": WORD,
     "explain_output": WORD,
     "explain_batch_size": COUNT,
+    "ddp_backend": WORD,
     "resume": [None, 1, True, ["auto"], {}, "nowhere"],
 }
 
@@ -65,6 +66,7 @@ GOOD = [
     *[(key, 1, 1) for key in ("ertrl_max_candidates", "explain_batch_size")],
     *[(key, value, value) for key in ("second_pass", "mask_same_target") for value in (True, False)],
     *[("sim", value, value) for value in ("dot", "cos")],
+    *[("ddp_backend", value, value) for value in ("auto", "nccl", "gloo")],
     *[("ertrl_score", value, value) for value in ("anchor", "candidate")],
     *[("explain_target", value, value) for value in ("predicted", "next", "max")],
     *[("explain_output", value, value) for value in ("logit", "probability")],

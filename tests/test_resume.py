@@ -214,8 +214,7 @@ def test_a_resume_that_cannot_work_is_refused_before_the_data_is_read(wanted, ru
 
 
 def test_a_best_model_is_replaced_in_one_step(experiment, monkeypatch):
-    small = experiment()
-    trainer = resume.resumable(type(small.trainer))(small.config, small.model)
+    trainer = experiment().trainer
     trainer._save_checkpoint(0)
     whole = Path(trainer.saved_model_file).read_bytes()
 

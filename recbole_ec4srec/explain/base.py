@@ -10,6 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from recbole_ec4srec.data import ImportanceTable
+from recbole_ec4srec.distributed import add_up, share
 
 # Where an outcome needs the scores of all items, they are computed for so many sequences and items at a time: on a CPU
 # few enough to be reduced while they are in a cache, which halves the time.
@@ -85,10 +86,10 @@ class Explainer:
         return torch.where(inside, scores, 0.0)
 
     def table(self, dataset, device, show_progress: bool = False) -> ImportanceTable:
-        """The importance of all instances of ``dataset``."""
+        """The importance of all instances of ``dataset``; several processes share the work, and all get the whole."""
         lengths = dataset.item_seq_len
         table = ImportanceTable(lengths, dataset.max_item_list_len)
-        batches = lengths.argsort(stable=True).split(max(1, self.batch_size // 8))
+        batches = share(lengths.argsort(stable=True).split(max(1, self.batch_size // 8)))
         for rows in tqdm(batches, ncols=100, desc="Explain    ") if show_progress else batches:
             item_seq, item_seq_len = dataset.item_sequences(rows)
             if self.model.backbone.padding_free:
@@ -96,6 +97,7 @@ class Explainer:
             fields = (dataset.inter_feat[field][rows] for field in (dataset.iid_field, dataset.uid_field))
             given = (item_seq, item_seq_len, *fields)
             table.set_rows(rows, self.attribute(*(tensor.to(device) for tensor in given)).cpu())
+        add_up(table.values, device)
         return table
 
     def chosen_item(self, encoded: Tensor, next_item: Tensor | None) -> Tensor | None:

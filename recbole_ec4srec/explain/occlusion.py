@@ -7,6 +7,7 @@ import torch
 from tqdm import tqdm
 
 from recbole_ec4srec.data import ImportanceTable
+from recbole_ec4srec.distributed import add_up, share
 from recbole_ec4srec.explain.base import Explainer, in_parts
 from recbole_ec4srec.parallel import for_each
 
@@ -44,7 +45,7 @@ class Occlusion(Explainer):
         lengths = dataset.item_seq_len
         next_item = dataset.inter_feat[dataset.iid_field]
         table = ImportanceTable(lengths, dataset.max_item_list_len)
-        chunks = list(self._chunks(lengths, dataset.window_start))
+        chunks = share(list(self._chunks(lengths, dataset.window_start)))
 
         def explain(chunk):
             longest, rows, prefix = chunk
@@ -58,6 +59,7 @@ class Occlusion(Explainer):
             done = for_each(explain, chunks, device)
             for _ in tqdm(done, total=len(chunks), ncols=100, desc="Explain    ", disable=not show_progress):
                 pass
+        add_up(table.values, device)
         return table
 
     def _chunks(self, lengths, window_start):

@@ -8,6 +8,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.model.loss import BPRLoss
 from torch import Tensor
 
+from recbole_ec4srec.distributed import gather, mean
 from recbole_ec4srec.model.backbone import Backbone
 from recbole_ec4srec.model.losses import negative_loss, pair_loss, supervised_loss
 
@@ -70,31 +71,33 @@ class EC4SRec(SequentialRecommender):
         return dict(zip(views, encoded.split([len(seq) for seq in seqs])))
 
     def calculate_loss(self, interaction) -> tuple:
-        """The weighted parts of the loss, whose sum is Eq. 9 (or the warm-up's loss); ``loss_names`` names them."""
+        """The weighted parts of the loss, whose sum is Eq. 9 (or the warm-up's loss); ``loss_names`` names them.
+
+        Of several processes each has a part of the batch, and gets the loss of the whole.
+        """
         has = {view for view in VIEWS if f"{view}_{self.ITEM_SEQ}" in interaction}
         views = ["", *[view for view in VIEWS if view in has]]
         encoded = self.encode(interaction, views)
         losses = {"rec": self._recommendation_loss(encoded[""], interaction)}
-        target = interaction[self.POS_ITEM_ID] if self.mask_same_target else None
-
         if self.view_loss == "recommendation":
             losses.update(self._losses_of_views(encoded, interaction))
             has = {}
+        view = {name: gather(encoded[name]) for name in VIEWS if name in has}
+        target = None
+        if view and self.mask_same_target:
+            target = gather(_head(interaction[self.POS_ITEM_ID], encoded[views[1]]))
         for name in ("cl", "cl_pos"):
-            if f"{name}_1" in has and self.weights[name] > 0:
-                first, second = encoded[f"{name}_1"], encoded[f"{name}_2"]
-                losses[name] = pair_loss(first, second, self.sim, self.tau_cl, _head(target, first))
-        if "cl_neg" in has:
-            positives = torch.cat([encoded["cl_pos_1"], encoded["cl_pos_2"]])
-            valid = interaction["cl_neg_valid"]
-            losses["cl_neg"] = negative_loss(encoded["cl_neg"], positives, valid, self.sim, self.tau_cl)
+            if f"{name}_1" in view and self.weights[name] > 0:
+                losses[name] = pair_loss(view[f"{name}_1"], view[f"{name}_2"], self.sim, self.tau_cl, target)
+        if "cl_neg" in view:
+            positives = torch.cat([view["cl_pos_1"], view["cl_pos_2"]])
+            valid = gather(interaction["cl_neg_valid"])
+            losses["cl_neg"] = negative_loss(view["cl_neg"], positives, valid, self.sim, self.tau_cl)
         for name in ("sl", "sl_pos"):
-            if name in has:
-                retrieved = encoded[name]
+            if name in view:
                 anchor = self.encode(interaction, [""])[""] if self.second_pass else encoded[""]
-                losses[name] = supervised_loss(
-                    _head(anchor, retrieved), retrieved, self.sim, self.tau, _head(target, retrieved)
-                )
+                anchor = gather(_head(anchor, encoded[name]))
+                losses[name] = supervised_loss(anchor, view[name], self.sim, self.tau, target)
         self.loss_names = tuple(losses)
         return tuple(loss if name == "rec" else self.weights[name] * loss for name, loss in losses.items())
 
@@ -109,9 +112,9 @@ class EC4SRec(SequentialRecommender):
         """L_rec: Eq. 2 over all items, or RecBole's BPR loss."""
         positive = _head(interaction[self.POS_ITEM_ID], encoded)
         if self.loss_type == "CE":
-            return self.backbone.cross_entropy(encoded, positive)
+            return mean(self.backbone.cross_entropy(encoded, positive))
         negative = _head(interaction[self.NEG_ITEM_ID], encoded)
-        return self.bpr_loss(self.backbone.score(encoded, positive), self.backbone.score(encoded, negative))
+        return mean(self.bpr_loss(self.backbone.score(encoded, positive), self.backbone.score(encoded, negative)))
 
     def predict(self, interaction) -> Tensor:
         """Scores of the batch's items, ``[B]``."""
@@ -128,7 +131,7 @@ VIEWS = ("cl_1", "cl_2", "sl", "cl_pos_1", "cl_pos_2", "cl_neg", "sl_pos")
 
 def _head(tensor, like):
     """The instances themselves, where several negative items have repeated them."""
-    return None if tensor is None else tensor.narrow(0, 0, len(like))
+    return tensor.narrow(0, 0, len(like))
 
 
 class EC4SRecSSL(EC4SRec):

@@ -1,0 +1,193 @@
+"""Two processes compute what one does; and when one dies, so does the run."""
+
+import functools
+import itertools
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import time
+import types
+
+import pytest
+import torch
+from conftest import SMALL, SMALL_EC4SREC, Experiment
+from recbole.config import Config
+from recbole.quick_start import quick_start as recbole_quick_start
+
+import recbole_ec4srec
+from recbole_ec4srec import EC4SRec, distributed, quick_start
+from recbole_ec4srec.config import ConfigError
+from recbole_ec4srec.resume import plain
+
+SETTINGS = {
+    **SMALL,
+    **SMALL_EC4SREC,
+    "n_layers": 1,
+    "hidden_dropout_prob": 0.0,
+    "attn_dropout_prob": 0.0,
+    "user_inter_num_interval": "[4,99]",  # 57 users are evaluated: no even number
+    "eval_batch_size": 10,
+    "metrics": ["Hit", "NDCG", "MRR", "GAUC"],
+    "metric_decimal_place": 10,
+    "ddp_backend": "gloo",
+}
+#: What takes part in the loss, and how: guided or not, and what of the model is changed.
+LOSSES = [
+    (False, {}),
+    (True, {}),
+    (True, {"sim": "cos", "tau": 0.5, "tau_cl": 0.3}),
+    (True, {"mask_same_target": True}),
+    (True, {"second_pass": True}),
+    (True, {"loss_type": "BPR"}),
+    (True, {"view_loss": "recommendation"}),
+]
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
+
+
+def computed(config, rank=0, size=1):
+    """What the tests compare, for this process's share of a batch of 32 instances: losses and gradients, importance,
+    metrics."""
+    small = Experiment(config)
+    model, trainer, loader = small.model, small.trainer, small.train_data
+    rows = torch.randperm(len(loader._dataset), generator=torch.Generator().manual_seed(1))[:32]
+    found = {"losses": [], "gradients": []}
+    for guided, settings in LOSSES:
+        if guided and not loader.guided:
+            found["importance"] = trainer.explainer.table(loader._dataset, torch.device("cpu"))
+            loader.set_importance(found["importance"])
+        iter(loader)
+        batch = loader.collate_fn(rows)
+        batch.interaction[model.NEG_ITEM_ID] = batch[model.POS_ITEM_ID].roll(5)
+        usual = {name: getattr(model, name) for name in settings}
+        vars(model).update(settings)
+        model.zero_grad()
+        if size > 1:
+            trainer.set_reduce_hook()
+        losses = model.calculate_loss(batch[rank::size])
+        (sum(losses) + trainer.sync_grad_loss()).backward()
+        found["losses"].append([loss.item() for loss in losses])
+        found["gradients"].append({name: weight.grad.clone() for name, weight in model.named_parameters()})
+        vars(model).update(usual)
+    found["importance"] = found["importance"].values
+    found["metrics"] = plain(trainer.evaluate(small.test_data, load_best_model=False))
+    return found
+
+
+def compute(rank, port, settings):
+    """A process of two, which leaves in a file what it has computed."""
+    group = {"local_rank": rank, "offset": 0, "nproc": 2, "world_size": 2, "ip": "localhost", "port": port}
+    torch.save(computed(Config("EC4SRec", "tiny", config_dict={**settings, **group}), rank, 2), f"{rank}.pt")
+
+
+def test_two_processes_compute_what_one_does(data_path):
+    settings = {**SETTINGS, "data_path": str(data_path)}
+    one = computed(Config("EC4SRec", "tiny", config_dict=settings))
+    torch.multiprocessing.spawn(compute, (free_port(), settings), nprocs=2)
+    for rank in range(2):
+        found = torch.load(f"{rank}.pt")
+        assert torch.equal(found["importance"], one["importance"])
+        torch.testing.assert_close(found["losses"], one["losses"], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(found["gradients"], one["gradients"], rtol=1e-5, atol=1e-5)
+        assert found["metrics"] == pytest.approx(one["metrics"], abs=1e-6)
+
+
+@pytest.mark.parametrize("model", ["EC4SRec", pytest.param("SASRec", marks=pytest.mark.slow)])
+def test_a_run_of_two_processes_is_written_and_tested_as_that_of_one(model, data_path, tmp_path, experiment):
+    settings = {**SETTINGS, "data_path": str(data_path)}
+    result = recbole_ec4srec.run(model, "tiny", config_dict=dict(settings), nproc=2, port=free_port())
+    (saved,) = (tmp_path / "saved").iterdir()
+    (log,) = (tmp_path / "log" / model).iterdir()
+    (tensorboard,) = (tmp_path / "log_tensorboard").iterdir()
+    assert len(list(tensorboard.glob("events*"))) == 1
+    assert log.read_text().count("test result") == 1
+    one = experiment(model, **settings)
+    assert one.trainer.evaluate(one.test_data, model_file=str(saved)) == pytest.approx(result["test_result"], abs=1e-6)
+
+
+@pytest.fixture
+def device():
+    """``device(gpus, …)``: the settings of the second of two processes on a machine with ``gpus`` GPUs, and the
+    ``local_rank`` of each call of RecBole's ``_init_device``."""
+
+    def find(gpus, **settings):
+        config = types.SimpleNamespace(final_config_dict={"local_rank": 1, "nproc": 2, "gpu_id": "0", **settings})
+        final, asked = config.final_config_dict, []
+
+        def recboles(config):
+            asked.append(final.get("local_rank"))
+            final["device"] = torch.device("cuda" if gpus and final["gpu_id"] else "cpu")
+
+        distributed.init_device(recboles, config)
+        return final, asked
+
+    return find
+
+
+def test_on_gpus_the_processes_are_recboles(device):
+    final, asked = device(2, gpu_id="0,1")
+    assert asked == [None, 1]  # to find the device, and to join the others by NCCL
+    assert final["state"] == "error" and final["show_progress"] is final["save_dataset"] is False
+
+
+def test_what_the_processes_cannot_run_on_is_refused(device):
+    with pytest.raises(ConfigError, match="gpu_id: got '0', allowed is a GPU for each of nproc: 2, or ddp_backend"):
+        device(2)
+    with pytest.raises(ConfigError, match="ddp_backend: got 'nccl', allowed is gloo without a GPU"):
+        device(0, ddp_backend="nccl")
+
+
+def test_more_processes_than_users_are_refused():
+    sampler = types.SimpleNamespace(dataset=[0], num_replicas=2, rank=0)
+    with pytest.raises(ConfigError, match="nproc: got 2, allowed is at most the number of users that are evaluated, 1"):
+        distributed._give_each_once(sampler)
+
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fail():
+    raise OSError("no space left on the disk")
+
+
+def refuse():
+    raise ConfigError("tau: got 7")
+
+
+def second_ends(end, rank, *args):
+    """RecBole's process, of which the second calls ``end`` within an epoch."""
+    if rank == 1:
+        calculate_loss, calls = EC4SRec.calculate_loss, itertools.count()
+        EC4SRec.calculate_loss = lambda *batch: end() if next(calls) == 5 else calculate_loss(*batch)
+    quick_start.run_recboles(rank, *args)
+
+
+@pytest.mark.parametrize(
+    ("end", "message"),
+    [
+        (kill, "error: process 1 terminated with signal SIGKILL\n"),
+        pytest.param(fail, "OSError: no space left on the disk\n", marks=pytest.mark.slow),
+        pytest.param(refuse, "error: tau: got 7\n", marks=pytest.mark.slow),
+    ],
+)
+def test_when_a_process_dies_the_run_ends_with_its_error(end, message, data_path, monkeypatch, capsys):
+    monkeypatch.setattr(recbole_quick_start, "run_recboles", functools.partial(second_ends, end))
+    settings = {**SETTINGS, "data_path": data_path, "epochs": 1000}
+    given = [f"--{key}={value}".replace(" ", "") for key, value in settings.items()]
+    command = ["run_recbole", "--dataset=tiny", "--nproc=2", f"--port={free_port()}", *given]
+    monkeypatch.setattr(sys, "argv", command)
+    started = time.time()
+    with pytest.raises(SystemExit) as ended:
+        quick_start.run_recbole_command()
+    assert ended.value.code == 1
+    assert time.time() - started < 60
+    error = capsys.readouterr().err
+    assert error.endswith(message), error
+    assert multiprocessing.active_children() == []
