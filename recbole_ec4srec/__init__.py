@@ -9,7 +9,7 @@ from recbole_ec4srec import compat
 compat.apply()  # before RecBole is first used
 
 from recbole_ec4srec.checkpoint import allow_in_checkpoints
-from recbole_ec4srec.config import ConfigError
+from recbole_ec4srec.errors import ConfigError, DataError, NonFiniteError, RunError
 from recbole_ec4srec.model import CL4SRec, DuoRec, EC4SRec, EC4SRecSL, EC4SRecSSL
 from recbole_ec4srec.quick_start import objective_function, run
 from recbole_ec4srec.registry import register, register_model
@@ -20,10 +20,13 @@ register()
 __all__ = [
     "CL4SRec",
     "ConfigError",
+    "DataError",
     "DuoRec",
     "EC4SRec",
     "EC4SRecSL",
     "EC4SRecSSL",
+    "NonFiniteError",
+    "RunError",
     "__version__",
     "allow_in_checkpoints",
     "objective_function",

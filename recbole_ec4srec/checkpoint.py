@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import pickle
 import sys
 import types
 import warnings
+import zipfile
 from enum import Enum
 
 import torch
@@ -46,6 +48,7 @@ def load_checkpoint(file, map_location=None):
     """
     if map_location is None and not torch.cuda.is_available():
         map_location = "cpu"
+    check_whole(file)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # at the pickle protocol of RecBole's files, which are read below
@@ -62,6 +65,23 @@ def load_checkpoint(file, map_location=None):
     if isinstance(state, dict) and state.get("format") == _FORMAT:
         state["config"] = _config(state["config"])
     return state
+
+
+def check_whole(file) -> None:
+    """Compare a file that ``torch.save`` wrote with the checksums in it, at which ``torch.load`` does not look.
+
+    Raises:
+        pickle.UnpicklingError: they differ.
+    """
+    if not isinstance(file, (str, os.PathLike)) or not zipfile.is_zipfile(file):  # RecBole's oldest files have none
+        return
+    try:
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+    except zipfile.BadZipFile as error:
+        damaged = error
+    if damaged is not None:
+        raise pickle.UnpicklingError(f"{file} is damaged, as its checksums tell ({damaged})")
 
 
 def _plain_config(config) -> dict:

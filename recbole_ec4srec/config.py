@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from recbole_ec4srec.errors import ConfigError
+
 OPERATORS = ("crop", "mask", "reorder")
 NEGATIVE_OPERATORS = ("crop", "mask")
 WARMUP_LOSSES = ("cl", "sl")
@@ -27,10 +29,6 @@ PRESETS = {
     "CL4SRec": {"num_updates": 0, "update_epochs": [], "warmup": ["cl"]},
     "DuoRec": {"num_updates": 0, "update_epochs": [], "warmup": ["sl"]},
 }
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot work; the message names the key, the value and what is allowed."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from recbole_ec4srec.config import ConfigError
+from recbole_ec4srec.errors import ConfigError
 
 
 def place() -> tuple[int, int]:

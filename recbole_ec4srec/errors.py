@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
+
 
 class RunError(ValueError):
     """A run cannot start or go on."""
@@ -36,6 +38,12 @@ def report(command, traceback: bool = False):
             raise
         print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
         sys.exit(1)
+    except (ProcessRaisedException, ProcessExitedException) as error:  # of several processes; it has the traceback
+        print("error:", str(error).strip(), file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 def add_traceback_option(parser) -> None:

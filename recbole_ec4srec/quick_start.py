@@ -8,10 +8,10 @@ import sys
 import time
 
 import recbole.quick_start.quick_start as recbole_quick_start
-from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
+from torch.multiprocessing import ProcessRaisedException
 
 from recbole_ec4srec import registry
-from recbole_ec4srec.config import ConfigError
+from recbole_ec4srec.errors import ConfigError, DataError, NonFiniteError, add_traceback_option, report
 
 # Bound before RecBole's name of it is replaced by ours (see registry.register).
 _run_recboles = recbole_quick_start.run_recboles
@@ -43,7 +43,7 @@ def run(model, dataset, config_file_list=None, config_dict=None, saved=True, **p
         RecBole's result: ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result``, ``test_result``.
 
     Raises:
-        ConfigError: one of our keys is out of its range; raised before the data is loaded.
+        RunError: it cannot start or go on: a ConfigError, before the data is loaded; a DataError; a NonFiniteError.
         ProcessRaisedException, ProcessExitedException: of several processes one failed, and the others were ended.
     """
     if isinstance(model, type):
@@ -51,9 +51,10 @@ def run(model, dataset, config_file_list=None, config_dict=None, saved=True, **p
     try:
         return recbole_quick_start.run(model, dataset, config_file_list, config_dict, saved, **processes)
     except ProcessRaisedException as error:  # its text is that of the process's exception, with the traceback
-        _, refused, reason = str(error).rpartition(f"{ConfigError.__module__}.{ConfigError.__name__}: ")
-        if refused:
-            raise ConfigError(reason.strip()) from None
+        for kind in (ConfigError, DataError, NonFiniteError):
+            _, refused, reason = str(error).rpartition(f"{kind.__module__}.{kind.__name__}: ")
+            if refused:
+                raise kind(reason.strip()) from None
         raise
 
 
@@ -64,15 +65,6 @@ def objective_function(config_dict=None, config_file_list=None, saved=True) -> d
 
 def _files(text):
     return text.strip().split() if text else None
-
-
-def _report_errors(command):
-    """End with the message alone, and status 1, where a configuration is refused or one of several processes failed."""
-    try:
-        return command()
-    except (ConfigError, ProcessRaisedException, ProcessExitedException) as error:
-        print(f"error: {str(error).strip()}", file=sys.stderr)
-        sys.exit(1)
 
 
 def run_recbole_command() -> None:
@@ -90,8 +82,9 @@ def run_recbole_command() -> None:
     parser.add_argument("--port", default="5678", help="port of the master (default: %(default)s)")
     parser.add_argument("--world_size", type=int, default=-1, help="processes on all machines (default: --nproc)")
     parser.add_argument("--group_offset", type=int, default=0, help="rank of this machine's first process")
+    add_traceback_option(parser)
     args, _ = parser.parse_known_args()
-    _report_errors(
+    report(
         lambda: run(
             args.model,
             args.dataset,
@@ -101,7 +94,8 @@ def run_recbole_command() -> None:
             ip=args.ip,
             port=args.port,
             group_offset=args.group_offset,
-        )
+        ),
+        args.traceback,
     )
 
 
@@ -120,9 +114,10 @@ def run_hyper_command() -> None:
     parser.add_argument("--max_evals", type=int, default=10, help="trials of random and bayes (default: %(default)s)")
     parser.add_argument("--early_stop", type=int, default=10, help="trials without a better one (default: %(default)s)")
     parser.add_argument("--tool", default="Hyperopt", choices=("Hyperopt", "Ray"))
+    add_traceback_option(parser)
     args, _ = parser.parse_known_args()
     search = _search_with_ray if args.tool == "Ray" else _search_with_hyperopt
-    _report_errors(lambda: search(args))
+    report(lambda: search(args), args.traceback)
 
 
 def _search_with_hyperopt(args):

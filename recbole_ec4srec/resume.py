@@ -1,24 +1,34 @@
 """Training that can be killed and goes on after its last whole epoch as if it had never been interrupted.
 
 The state is tensors and plain values, written to a temporary file that then takes the place of the last one: a process
-that dies while writing leaves the last state as it was, and ``torch.load(…, weights_only=True)`` reads it.
+that dies while writing leaves the last state as it was, and ``torch.load(…, weights_only=True)`` reads it. The one before
+it stays beside it, for the day on which the newest turns out to be damaged.
+
+The state of an epoch is written before the model of the epoch, where that is the best so far. Of a process that died
+between the two, the model is made again from the state; so the best model is always the one that a state tells of.
 """
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
+import pickle
 import random
+from contextlib import contextmanager
 from pathlib import Path
 from time import time
 
 import numpy as np
+import psutil
 import torch
 from recbole.trainer import S3RecTrainer, Trainer
 from recbole.utils import set_color
 
-from recbole_ec4srec.config import ConfigError, State
+from recbole_ec4srec.checkpoint import check_whole, load_checkpoint
+from recbole_ec4srec.config import State
+from recbole_ec4srec.errors import ConfigError
 
 #: Settings that say where and how a training is computed, not what.
 ELSEWHERE = (
@@ -54,8 +64,8 @@ class Resumable:
     """What is mixed into a trainer of RecBole's so that it leaves its state after each epoch that it evaluates.
 
     With ``resume: auto`` in the configuration the state is kept beside the checkpoints, under a name that the
-    configuration gives it, and a training goes on from it where there is one; ``resume: FILE`` goes on from that file.
-    Without ``resume`` nothing is written.
+    configuration gives it, and a training goes on from it where there is one, or from the one before it where it is
+    damaged; ``resume: FILE`` goes on from that file. Without ``resume`` nothing is written.
 
     Attributes:
         state_file: where the state goes, or None.
@@ -65,7 +75,8 @@ class Resumable:
     def __init__(self, config, model):
         super().__init__(config, model)
         self.history, self.state_file = [], None
-        self._settings, self._continue_from = plain_settings(config), None
+        self._settings, self._continue_from = plain_settings(config), []
+        self._saved, self._evaluated, self._best_is_new = True, False, False
         wanted = config["resume"]
         if wanted:
             digest = hashlib.sha256(self.settings.encode()).hexdigest()[:8]
@@ -73,9 +84,11 @@ class Resumable:
             self.keep_state(Path(config["checkpoint_dir"], name), None if wanted == State.AUTO else Path(wanted))
 
     def keep_state(self, file: Path, continue_from: Path | None = None) -> None:
-        """Leave the state in ``file``, and go on from ``continue_from``, or from ``file`` where it is there."""
+        """Leave the state in ``file``, and go on from ``continue_from``, or from what was left in ``file``."""
         self.state_file = file
-        self._continue_from = continue_from or (file if file.is_file() else None)
+        _remove_temporary(file)
+        left = [state for state in (file, _previous(file)) if state.is_file()]
+        self._continue_from = left if continue_from is None else [continue_from]
 
     @property
     def settings(self) -> str:
@@ -87,10 +100,17 @@ class Resumable:
         """How long the epochs so far took."""
         return sum(epoch["seconds"] for epoch in self.history)
 
+    @property
+    def best(self) -> dict:
+        """The epoch of :attr:`history` whose model is kept: the best on the validation set, of equals the last."""
+        sign = 1 if self.valid_metric_bigger else -1
+        return max(self.history, key=lambda epoch: (sign * epoch["valid"][self.valid_metric], epoch["epoch"]))
+
     def fit(
         self, train_data, valid_data=None, verbose=True, saved=True, show_progress=False, callback_fn=None
     ):  # RecBole's signature
-        if self._continue_from is not None and self._go_on(train_data):
+        self._saved = saved
+        if self._continue_from and self._go_on(train_data):
             return self.best_valid_score, self.best_valid_result
         started = time()
 
@@ -98,7 +118,10 @@ class Resumable:
             nonlocal started
             seconds, started = time() - started, time()
             self.history[-1].update(epoch=epoch + 1, loss=float(self.train_loss_dict[epoch]), seconds=round(seconds, 2))
+            self._evaluated = False
             self._write(train_data)
+            if self._best_is_new:
+                self._save_checkpoint(epoch, verbose)
             if callback_fn:
                 callback_fn(epoch, score)
 
@@ -107,20 +130,20 @@ class Resumable:
     def _valid_epoch(self, valid_data, show_progress=False):
         score, result = super()._valid_epoch(valid_data, show_progress)
         self.history.append({"valid": plain(result)})
+        self._evaluated = self.state_file is not None
         return score, result
 
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
-        """RecBole's, but the file that is there stays until the new one is whole."""
+        """RecBole's, but the file that is there stays until the new one is whole; after an epoch its state is first."""
+        self._best_is_new = self._evaluated
+        if self._evaluated:
+            return
         final = Path(kwargs.pop("saved_model_file", self.saved_model_file))
-        temporary = final.with_name(f"{final.name}.{os.getpid()}.tmp")
-        try:
+        with replacing(final) as temporary:
             super()._save_checkpoint(epoch, verbose=False, saved_model_file=str(temporary), **kwargs)
-            if temporary.is_file():  # of several processes one writes
-                temporary.replace(final)
-                if verbose:
-                    self.logger.info(set_color("Saving current", "blue") + f": {final}")
-        finally:
-            temporary.unlink(missing_ok=True)
+            written = temporary.is_file()  # of several processes one writes
+        if verbose and written:
+            self.logger.info(set_color("Saving current", "blue") + f": {final}")
 
     def _write(self, train_data):
         if self.state_file is None:
@@ -138,21 +161,50 @@ class Resumable:
 
     def _go_on(self, train_data) -> bool:
         """Take up the state that was left; whether there is nothing left to train."""
-        file = self._continue_from
+        file, state = self._newest_whole_state()
+        load_state(state, self, train_data)
+        self.history, self.start_epoch = state["history"], state["history"][-1]["epoch"]
+        self.saved_model_file = str((file.parent / state["best_model"]).resolve())
+        if self._saved:
+            self._recover_best_model(file)
+        self.logger.info(f"Going on from {file} after epoch {self.start_epoch - 1}")
+        return state["finished"]
+
+    def _newest_whole_state(self):
+        for number, file in enumerate(self._continue_from, 1):
+            try:
+                return file, self._own_state(file)
+            except ConfigError as error:
+                if number == len(self._continue_from):
+                    raise
+                self.logger.warning(f"{error}; going on from the state before it")
+
+    def _own_state(self, file):
+        """What is in ``file``, if it is whole and this training's."""
         state = read_state(file)
         theirs = json.loads(state["settings"])
         others = [key for key in {**theirs, **self._settings} if theirs.get(key) != self._settings.get(key)]
         if others:
             told = ", ".join(f"{key} {theirs.get(key)!r}, here {self._settings.get(key)!r}" for key in others[:5])
             raise ConfigError(f"resume: {file} was left by another training: {told}")
-        best_model = (file.parent / state["best_model"]).resolve()
-        if not best_model.is_file():
-            raise ConfigError(f"resume: {file} needs the best model so far, {best_model}, which is not there")
-        load_state(state, self, train_data)
-        self.history, self.saved_model_file = state["history"], str(best_model)
-        self.start_epoch = self.history[-1]["epoch"]
-        self.logger.info(f"Going on from {file} after epoch {self.start_epoch - 1}")
-        return state["finished"]
+        return state
+
+    def _recover_best_model(self, state_file):
+        """See to it that the best model is that of :attr:`best`."""
+        best_model, best = Path(self.saved_model_file), self.best["epoch"] - 1
+        _remove_temporary(best_model)
+        if best == self.start_epoch - 1:
+            self._save_checkpoint(best, verbose=False)
+            return
+        try:
+            found = load_checkpoint(best_model, "cpu")["epoch"]
+        except (OSError, pickle.UnpicklingError) as error:
+            raise ConfigError(f"resume: {state_file} needs the best model so far, {best_model} ({error})") from None
+        # Of a state that was not the newest the model may be of an epoch to come, which makes it again.
+        if found != best and found < self.start_epoch:
+            raise ConfigError(
+                f"resume: {state_file} needs the best model so far, of epoch {best}; {best_model} is of epoch {found}"
+            )
 
 
 def resumable(trainer_class: type) -> type:
@@ -168,7 +220,7 @@ def save_state(path, trainer, train_data, **more) -> None:
     """Write the state of a training after an epoch.
 
     Args:
-        path: the file; what it held before is replaced in one step.
+        path: the file, replaced in one step; what it held before goes to a file beside it, ``<path>.previous``.
         trainer: a RecBole trainer.
         train_data: the loader that it trains on.
         more: plain values to be kept beside it.
@@ -194,15 +246,42 @@ def save_state(path, trainer, train_data, **more) -> None:
         },
     }
     path = Path(path)
+    with replacing(path) as temporary:
+        torch.save(state, temporary)
+        if path.is_file():
+            path.replace(_previous(path))
+
+
+def remove_state(path: Path) -> None:
+    """Remove what :func:`save_state` left: there is nothing to go on with."""
+    for state in (path, _previous(path)):
+        state.unlink(missing_ok=True)
+
+
+def _previous(path):
+    return path.with_name(f"{path.name}.previous")
+
+
+@contextmanager
+def replacing(path: Path):
+    """A name for a temporary file that takes the place of ``path`` in one step, once it is whole."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        yield temporary
+        if temporary.is_file():
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_temporary(path):
+    """Remove what processes that were killed while they wrote ``path`` have left; nothing ever reads it."""
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
+        process = left.name.split(".")[-2]
+        if process.isdigit() and not psutil.pid_exists(int(process)):
+            left.unlink(missing_ok=True)
 
 
 def read_state(path) -> dict:
@@ -212,6 +291,7 @@ def read_state(path) -> dict:
         ConfigError: it is no such file, or a part of one.
     """
     try:
+        check_whole(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
         if state["format"] != _FORMAT:
             raise ValueError(f"it has format {state['format']}, this version reads {_FORMAT}")

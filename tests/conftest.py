@@ -59,6 +59,7 @@ def own_folder(tmp_path, monkeypatch):
     """RecBole reads the command line and writes into the working folder: neither may leak between tests."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["pytest"])
+    monkeypatch.setattr("psutil.cpu_percent", lambda interval: 0.0)  # RecBole measures for a second after each run
     yield
     torch.autograd.set_detect_anomaly(False)
 

@@ -297,7 +297,9 @@ def test_the_command_tells_what_it_can_run():
 
 def test_a_mistake_ends_in_one_line_and_status_1(run, tmp_path, capsys):
     arguments = ["table1", "--train", "--mu_m=7", f"--data_path={tmp_path / 'data'}", f"--output={tmp_path}"]
-    assert command.main(arguments) == 1
+    with pytest.raises(SystemExit) as end:
+        command.main(arguments)
+    assert end.value.code == 1
     assert capsys.readouterr().err.startswith("error: mu_m: got 7")
     with pytest.raises(SystemExit):
         command.main(["table1", "epochs=3"])

@@ -2,12 +2,10 @@
 
 import io
 import json
+import logging
 import os
 import pickle
-import signal
-import subprocess
-import sys
-import time
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +98,7 @@ def test_a_state_is_plain_and_replaced_in_one_step(experiment, tmp_path, monkeyp
     assert torch.load(file, weights_only=True)["note"] == 1
 
     def torn(state, out):
-        out.write(b"half of it")
+        out.write_bytes(b"half of it")
         raise OSError("the disk is full")
 
     monkeypatch.setattr(torch, "save", torn)
@@ -112,7 +110,8 @@ def test_a_state_is_plain_and_replaced_in_one_step(experiment, tmp_path, monkeyp
 
 @pytest.fixture
 def run(data_path, tmp_path, monkeypatch):
-    """``run(model, kill, **settings)``: what RecBole's quick start gives; killed after an epoch it gives None."""
+    """``run(model, kill, **settings)``: what RecBole's quick start gives. Killed after an epoch, or where
+    ``kill(trainer)`` says so, it gives None; the state of that epoch is written then, its model is not."""
 
     def quick_start(model="EC4SRec", kill=None, **settings):
         where = {"data_path": str(data_path), "checkpoint_dir": str(tmp_path / "saved")}
@@ -121,7 +120,7 @@ def run(data_path, tmp_path, monkeypatch):
 
         def write(trainer, train_data):
             written(trainer, train_data)
-            if trainer.history[-1]["epoch"] == kill:
+            if kill(trainer) if callable(kill) else trainer.history[-1]["epoch"] == kill:
                 raise Killed
 
         with monkeypatch.context() as patch:
@@ -198,12 +197,73 @@ def test_what_is_no_whole_state_is_refused_by_name_and_runs_nothing(run, tmp_pat
         assert not ran.exists()
 
 
-def test_a_missing_best_model_is_told(run, tmp_path):
-    run(kill=1, resume="auto")
-    for file in (tmp_path / "saved").glob("*.pth"):
-        file.unlink()
-    with pytest.raises(ConfigError, match=r"needs the best model so far, .*pth, which is not there"):
-        run(resume="auto")
+#: Metrics that go up and down.
+RESTLESS = {"learning_rate": 0.1, "epochs": 8}
+
+
+def after_a_worse_epoch(trainer):
+    return trainer.history[-1] is not trainer.best and trainer.best["epoch"] > 1
+
+
+def flipped(content):
+    """One bit of it changed, in the middle."""
+    changed = bytearray(content)
+    changed[len(content) // 2] ^= 1
+    return bytes(changed)
+
+
+def test_a_best_model_that_is_not_the_states_is_refused(run, tmp_path):
+    run(epochs=1, update_epochs=[1])
+    (earlier,) = (tmp_path / "saved").glob("*.pth")
+    of_another = earlier.read_bytes()
+    earlier.unlink()
+    run(kill=after_a_worse_epoch, resume="auto", **RESTLESS)
+    (best,) = (tmp_path / "saved").glob("*.pth")
+    whole = best.read_bytes()
+    for content, told in (
+        (None, "No such file"),
+        (whole[:999], "is not a checkpoint, or not a whole one"),
+        (flipped(whole), "is damaged, as its checksums tell"),
+        (of_another, "is of epoch 0"),
+    ):
+        best.unlink() if content is None else best.write_bytes(content)
+        with pytest.raises(ConfigError, match=rf"^resume: .*needs the best model so far, .*pth.*{told}"):
+            run(resume="auto", **RESTLESS)
+
+
+def test_where_the_newest_state_is_damaged_the_one_before_it_is_used_and_that_is_told(run, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    unbroken = run(**RESTLESS)
+    for kill, damage in ((4, flipped), (after_a_worse_epoch, None)):
+        shutil.rmtree(tmp_path / "saved")
+        run(kill=kill, resume="auto", **RESTLESS)
+        (file,) = states(tmp_path)
+        if damage:
+            file.write_bytes(damage(file.read_bytes()))
+        else:  # it died between the two renamings
+            file.unlink()
+        caplog.clear()
+        assert run(resume="auto", **RESTLESS) == unbroken
+        assert f"Going on from {file}.previous" in caplog.text
+        assert (f"resume: {file} is not the state of a training, or not a whole one" in caplog.text) == bool(damage)
+
+
+def test_a_damaged_state_that_was_named_outright_is_refused(run, tmp_path):
+    run(kill=3, resume="auto")
+    (file,) = states(tmp_path)
+    file.write_bytes(flipped(file.read_bytes()))
+    with pytest.raises(ConfigError, match=rf"^resume: {file} is not .*whole one .*is damaged, as its checksums tell"):
+        run(resume=str(file))
+
+
+def test_what_killed_processes_left_half_written_is_removed(run, tmp_path):
+    run(kill=3, resume="auto")
+    (file,) = states(tmp_path)
+    gone, alive = 2**22 + 1, os.getppid()  # above the largest id of a process
+    for process in (gone, alive):
+        file.with_name(f"{file.name}.{process}.tmp").write_bytes(b"half of it")
+    run(resume="auto")
+    assert [left.name for left in file.parent.glob("*.tmp")] == [f"{file.name}.{alive}.tmp"]
 
 
 @pytest.mark.parametrize("wanted", ["nowhere.state", 3, True])
@@ -286,48 +346,3 @@ def test_a_record_tells_what_was_run_and_nothing_of_the_machine(data_path, tmp_p
     assert found["versions"]["torch"] == torch.__version__ and found["seed"] == 7
     assert set(found["valid"]) == set(found["test"]) and found["best_epoch"] == 1
     assert len(records.ranks(found)) == 58  # two of the 60 users have too few interactions
-
-
-def test_a_process_killed_anywhere_goes_on(data_path, tmp_path):
-    """SIGKILL at a moment that nobody chose, again and again until the command comes to its end."""
-    small = [f"--{key}={value}" for key, value in SMALL.items() if key not in ("load_col", "show_progress")]
-    command = [sys.executable, "-m", "recbole_ec4srec.experiments", "table3", "--train", "--datasets", "tiny"]
-    command += [
-        "--rows",
-        "EC4SRec",
-        "--epochs=40",
-        "--num_updates=3",
-        "--stopping_step=40",
-        f"--data_path={data_path}",
-        *small,
-    ]
-    found = {}
-    for name, patience in (("unbroken", None), ("killed", 0.5)):
-        folder = tmp_path / name
-        folder.mkdir()
-        kills, status = 0, None
-        while status is None:
-            process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-            if patience is not None and kills < 2:
-                states = folder / "saved" / "experiments"
-                before = _newest(states)
-                while process.poll() is None and _newest(states) == before:
-                    time.sleep(0.02)
-                time.sleep(patience * (kills + 1))
-                if process.poll() is None:
-                    os.kill(process.pid, signal.SIGKILL)
-                    kills += 1
-                    process.communicate()
-                    continue
-            error = process.communicate()[1]
-            status = process.returncode
-        assert status == 0, error.decode()
-        (file,) = (folder / "results" / "records").iterdir()
-        found[name] = {key: value for key, value in json.loads(file.read_text()).items() if key not in CLOCK}
-    assert kills == 2
-    assert found["killed"] == found["unbroken"]
-
-
-def _newest(folder):
-    files = list(folder.glob("*.state")) if folder.is_dir() else []
-    return files[0].stat().st_mtime_ns if files else None

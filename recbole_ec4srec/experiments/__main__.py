@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from recbole_ec4srec.config import ConfigError
+from recbole_ec4srec.errors import add_traceback_option, report
 from recbole_ec4srec.experiments import explanations, tables
 from recbole_ec4srec.experiments.diagnosis import diagnosis
 from recbole_ec4srec.experiments.plans import PLANS
@@ -46,6 +46,7 @@ def _arguments(argv):
         "--work", type=Path, default=Path("saved/experiments"), help="states of runs (default: %(default)s)"
     )
     parser.add_argument("--page", type=Path, default=Path("docs/results.md"), help="of results (default: %(default)s)")
+    add_traceback_option(parser)
     args, settings = parser.parse_known_args(argv)
     args.settings = {}
     for setting in settings:
@@ -80,11 +81,7 @@ def _run(args):
 def main(argv=None) -> int:
     args = _arguments(argv)
     sys.argv = sys.argv[:1]  # where RecBole would read our options as its own
-    try:
-        _run(args)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    report(lambda: _run(args), args.traceback)
     return 0
 
 

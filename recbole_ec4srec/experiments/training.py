@@ -17,7 +17,7 @@ from recbole_ec4srec.checkpoint import load_checkpoint
 from recbole_ec4srec.config import ConfigError
 from recbole_ec4srec.experiments import records, warmup
 from recbole_ec4srec.experiments.records import Run
-from recbole_ec4srec.resume import load_state, plain, read_state, resumable, save_state
+from recbole_ec4srec.resume import load_state, plain, read_state, remove_state, replacing, resumable, save_state
 
 _TELL_EVERY = 10  # seconds
 
@@ -93,19 +93,18 @@ class Training:
             self._state, trainer, self.train_data, epoch=epoch + 1
         )
         trainer.pretrain(self.train_data, verbose=False)
-        torch.save({"state_dict": self.model.state_dict()}, file)
-        self._state.unlink()
+        with replacing(file) as temporary:
+            torch.save({"state_dict": self.model.state_dict()}, temporary)
+        remove_state(self._state)
 
     @property
     def best(self) -> dict:
-        """The epoch whose model was kept: the best on the validation set, of equals the last."""
-        metric = self.trainer.valid_metric.lower()
-        sign = 1 if self.trainer.valid_metric_bigger else -1
-        return max(self.epochs, key=lambda epoch: (sign * epoch["valid"][metric], epoch["epoch"]))
+        """The epoch whose model was kept, :attr:`~recbole_ec4srec.resume.Resumable.best`."""
+        return self.trainer.best
 
     def end(self) -> None:
         """Nothing is to be gone on with."""
-        self._state.unlink()
+        remove_state(self._state)
 
     @torch.no_grad()
     def ranks(self) -> np.ndarray:
