@@ -1,25 +1,29 @@
 """Makes our models known to RecBole: the only place that touches RecBole's namespaces.
 
 RecBole 1.2 has no plugin mechanism: it finds models, trainers and data sets by name inside its own packages. So the
-names are put where it looks, and four functions that decide by name are wrapped to ask us first. Other models pass
-through unchanged.
+names are put where it looks, and the functions that decide by name or read settings are wrapped to ask us first. Other
+models pass through unchanged; of a setting that cannot be read they tell in our words.
 """
 
 from __future__ import annotations
 
+import difflib
 import functools
 import importlib.util
 import os
 import sys
 import types
+from contextlib import suppress
 from importlib.machinery import ModuleSpec
 
 import yaml
 
 from recbole_ec4srec import compat, config, distributed, resume
 from recbole_ec4srec.config import ALIASES, properties_dir
+from recbole_ec4srec.errors import ConfigError
 
 WRITTEN_FOR = "RecBole 1.2.0 and 1.2.1"
+_REFUSALS = (ValueError, TypeError, NotImplementedError, RuntimeError)
 
 
 def _recbole(module: str, *path: str):
@@ -108,8 +112,63 @@ def name_of(model_class: type) -> str:
     return name
 
 
+def _load_config_files(original, self, files):
+    found = {}
+    for file in files or []:
+        try:
+            found.update(original(self, [file]))
+        except (OSError, yaml.YAMLError, ValueError, TypeError) as error:
+            raise ConfigError(
+                f"config_files: got {file!r}, allowed is a YAML file of keys and values ({error})"
+            ) from error
+    return found
+
+
+def _convert_config_dict(original, self, given):
+    for key, value in given.items():
+        with suppress(Exception):  # RecBole evaluates a text; one that fails in a way that it does not expect stays one
+            given[key] = original(self, {key: value})[key]
+    return given
+
+
+def _in_our_words(*kinds):
+    """A wrapper that makes what RecBole refuses in words a ConfigError."""
+
+    def wrapper(original, *args):
+        try:
+            return original(*args)
+        except kinds as error:
+            raise ConfigError(str(error)) from error
+
+    return wrapper
+
+
 def _get_model_and_dataset(original, self, model, dataset):
-    return original(self, canonical_name(model or self.external_config_dict.get("model")), dataset)
+    model = canonical_name(model or self.external_config_dict.get("model"))
+    try:
+        return original(self, model, dataset)
+    except KeyError as error:  # RecBole says which of the two is missing
+        raise ConfigError(error.args[0]) from error
+    except (ValueError, AttributeError, ModuleNotFoundError) as error:
+        # RecBole looks for every unknown name in a package that needs libraries of its own, too.
+        if isinstance(error, ModuleNotFoundError) and str(model).lower() in ("lightgbm", "xgboost"):
+            raise
+        names = {name.lower(): name for name in (*config.PRESETS, *ALIASES, *_recboles_models())}
+        close = difflib.get_close_matches(str(model).lower(), names, n=1)
+        hint = f"; did you mean {names[close[0]]}?" if close else ""
+        raise ConfigError(
+            f"model: got {model!r}, allowed is a model of RecBole's or one of {', '.join(config.PRESETS)}{hint}"
+        ) from error
+
+
+def _recboles_models():
+    """The names of RecBole's models, by the packages that they can be imported from."""
+    from recbole.model.abstract_recommender import AbstractRecommender
+
+    for kind in ("general", "context_aware", "sequential", "knowledge_aware"):
+        for name, found in vars(importlib.import_module(f"recbole.model.{kind}_recommender")).items():
+            if isinstance(found, type) and issubclass(found, AbstractRecommender):
+                yield name
 
 
 def _read(self, path) -> dict:
@@ -174,10 +233,14 @@ def register() -> None:
     for name in config.PRESETS:
         register_model(getattr(model, name), *([spellings[name]] if name in spellings else []))
     configurator = "recbole.config.configurator"
+    _wrap(configurator, ("Config", "_load_config_files"), _load_config_files)
+    _wrap(configurator, ("Config", "_convert_config_dict"), _convert_config_dict)
+    _wrap(configurator, ("Config", "_load_cmd_line"), _in_our_words(SyntaxError))
     _wrap(configurator, ("Config", "_get_model_and_dataset"), _get_model_and_dataset)
     _wrap(configurator, ("Config", "_load_internal_config_dict"), _load_internal_config_dict)
     _wrap(configurator, ("Config", "_get_final_config_dict"), _get_final_config_dict)
     _wrap(configurator, ("Config", "_init_device"), distributed.init_device)
+    _wrap(configurator, ("Config", "_set_default_parameters"), _in_our_words(*_REFUSALS))
     _wrap("recbole.data.utils", ("get_dataloader",), _get_dataloader)
     _wrap("recbole.quick_start.quick_start", ("get_trainer",), _get_trainer)
     _wrap("recbole.quick_start.quick_start", ("init_logger",), distributed.init_logger)

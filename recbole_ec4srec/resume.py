@@ -1,8 +1,8 @@
 """Training that can be killed and goes on after its last whole epoch as if it had never been interrupted.
 
 The state is tensors and plain values, written to a temporary file that then takes the place of the last one: a process
-that dies while writing leaves the last state as it was, and ``torch.load(…, weights_only=True)`` reads it. The one before
-it stays beside it, for the day on which the newest turns out to be damaged.
+that dies while writing leaves the last state as it was, and ``torch.load(…, weights_only=True)`` reads it. The one
+before it stays beside it, for the day on which the newest turns out to be damaged.
 
 The state of an epoch is written before the model of the epoch, where that is the best so far. Of a process that died
 between the two, the model is made again from the state; so the best model is always the one that a state tells of.

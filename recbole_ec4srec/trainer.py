@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from time import time
 
+import torch
 from recbole.trainer import Trainer
 from recbole.utils import set_color
 
 from recbole_ec4srec.config import update_schedule
 from recbole_ec4srec.data import EC4SRecTrainDataLoader
+from recbole_ec4srec.errors import ConfigError, NonFiniteError
 from recbole_ec4srec.explain import build_explainer
 
 
@@ -18,15 +21,24 @@ class EC4SRecTrainer(Trainer):
 
     Early stopping cannot end a run before its first update, and patience starts anew at each update; the best
     checkpoint is chosen among all epochs.
+
+    Raises:
+        NonFiniteError: from ``fit``, when a part of the loss, a weight or an importance score is not finite; the best
+            model so far stays as it is.
     """
 
     def __init__(self, config, model):
         super().__init__(config, model)
+        if max(config["topk"]) > model.n_items:
+            raise ConfigError(
+                f"topk: got {config['topk']}, allowed is at most {model.n_items - 1}, the number of items"
+            )
         self.explainer = build_explainer(config, model)
         self.update_epochs = update_schedule(config["epochs"], config["num_updates"], config["update_epochs"])
         self._patience = self.stopping_step
         self._updates_done = 0
         self._epoch = 0
+        self._batch, self._losses = 0, ()
         self._best_epoch = None
 
     def state_dict(self) -> dict:
@@ -52,7 +64,32 @@ class EC4SRecTrainer(Trainer):
             self._updates_done = due
             self.cur_step = 0
         self.stopping_step = math.inf if self.update_epochs and due == 0 else self._patience
-        return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+        calculate_loss, self._batch = loss_func or self.model.calculate_loss, 0
+
+        def noted(batch):
+            self._batch += 1
+            self._losses = calculate_loss(batch)
+            return self._losses
+
+        total = super()._train_epoch(train_data, epoch_idx, noted, show_progress)
+        self._losses = ()  # with what their gradients were computed from
+        broken = [name for name, weight in self.model.named_parameters() if not weight.isfinite().all()]
+        if broken:
+            self._stop(f", after batch {self._batch}", f"the weights {', '.join(broken)} are not finite")
+        return total
+
+    def _check_nan(self, loss):
+        """RecBole's check of each batch's loss, which waits for the device once too, for infinity as well."""
+        if not torch.isfinite(loss):
+            parts = self._losses if isinstance(self._losses, tuple) else (self._losses,)
+            told = ", ".join(f"{name} {part.item():g}" for name, part in zip(self.model.loss_names, parts))
+            self._stop(f", batch {self._batch}", f"the loss is not finite ({told})")
+
+    def _stop(self, where, what):
+        kept = f"; the best model so far is {self.saved_model_file}" if Path(self.saved_model_file).is_file() else ""
+        raise NonFiniteError(
+            f"epoch {self._epoch - 1}{where}: {what}; a smaller learning_rate, or sim: cos, may keep it in bounds{kept}"
+        )
 
     def update_importance(self, train_data, show_progress=False) -> None:
         """Explain all training instances with the model as it is, and guide the loader's views by the result.
@@ -66,6 +103,9 @@ class EC4SRecTrainer(Trainer):
         number = sum(epoch <= self._epoch for epoch in self.update_epochs)
         earlier = train_data.importance
         importance = self.explainer.table(train_data._dataset, self.device, show_progress)
+        if broken := importance.not_finite():
+            scores = f"the scores of {broken} of {len(importance)} instances are not finite"
+            self._stop(" importance update", f"explainer: {self.config['explainer']}: {scores}")
         train_data.set_importance(importance)
         seconds = time() - start
         message = f"{number} of {len(self.update_epochs)}, {len(importance)} instances, time: {seconds:.2f}s"

@@ -1,8 +1,8 @@
 """Killed anywhere, a training that is gone on with ends as the unbroken one: ``python tests/test_faults.py`` tells.
 
-One process imports everything and forks the trainings. A forked one counts the calls of Python and C functions inside of
-a phase of the training and sends itself SIGKILL at a call that was drawn: so a kill comes at random, and the
-phases of milliseconds get as many as those of minutes.
+One process imports everything and forks the trainings. A forked one counts the calls of Python and C functions inside
+of a phase of the training and sends itself SIGKILL at a call that was drawn: so a kill comes at random, and the phases
+of milliseconds get as many as those of minutes.
 """
 
 import json

@@ -73,6 +73,12 @@ def test_changed_share_counts_the_instances_with_another_top_item():
     assert before.changed_share(before) == 0.0
 
 
+def test_instances_with_a_score_that_is_not_finite_are_counted():
+    nan, inf = float("nan"), float("inf")
+    assert table_of([1.0], [2.0, 3.0]).not_finite() == 0
+    assert table_of([1.0], [nan, inf], [2.0, -inf]).not_finite() == 2
+
+
 def test_normalised_scores_are_shares_of_the_positive_attributions():
     scores = normalise(torch.tensor([[1.0, 3.0, 0.0], [2.0, -5.0, 2.0]]), torch.tensor([2, 3]))
     assert scores.tolist() == [[0.25, 0.75, 0.0], [0.5, 0.0, 0.5]]

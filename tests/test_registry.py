@@ -30,9 +30,13 @@ QUICK = {**SMALL, "epochs": 1, "n_layers": 1}
 QUICK_EC4SREC = {**QUICK, "update_epochs": [1]}
 
 HOOKS = [
+    (recbole.config.configurator.Config, "_load_config_files"),
+    (recbole.config.configurator.Config, "_convert_config_dict"),
+    (recbole.config.configurator.Config, "_load_cmd_line"),
     (recbole.config.configurator.Config, "_get_model_and_dataset"),
     (recbole.config.configurator.Config, "_load_internal_config_dict"),
     (recbole.config.configurator.Config, "_get_final_config_dict"),
+    (recbole.config.configurator.Config, "_set_default_parameters"),
     (recbole.data.utils, "get_dataloader"),
     (recbole.quick_start.quick_start, "run_recboles"),
 ]

@@ -2,11 +2,13 @@
 
 import logging
 import re
+from pathlib import Path
 
 import pytest
 from recbole.trainer import Trainer
 
 from recbole_ec4srec import compat
+from recbole_ec4srec.errors import NonFiniteError
 
 WARMUP, GUIDED = ("rec", "cl", "sl"), ("rec", "cl_pos", "cl_neg", "sl_pos")
 
@@ -203,3 +205,60 @@ def test_tensorboard_gets_each_part_of_the_loss_and_the_share_that_changed(watch
     for epoch, total in written["Loss/Train"].items():
         parts = [values[epoch] for tag, values in written.items() if tag.startswith("Loss/Train/") and epoch in values]
         assert total == pytest.approx(sum(parts))
+
+
+# --- what is not finite -----------------------------------------------------------------------------------------------
+
+
+def stopped(run):
+    """The message that a training stops with, in its second epoch or later; the best model of the first is left."""
+    saved = Path(run.trainer.saved_model_file)
+    after_first = []
+    with pytest.raises(NonFiniteError) as caught:
+        run.fit(callback_fn=lambda *_: after_first.append(saved.read_bytes()))
+    assert saved.read_bytes() == after_first[-1]
+    assert str(caught.value).endswith(f"the best model so far is {saved}")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+@pytest.mark.parametrize("part", GUIDED)
+def test_a_loss_that_is_not_finite_stops_the_run_with_epoch_batch_and_part(part, value, watched):
+    run = watched(update_epochs=[2], train_batch_size=32)
+    calculate_loss, batches = run.experiment.model.calculate_loss, []
+
+    def spoilt(batch):
+        losses = calculate_loss(batch)
+        if run.losses:
+            batches.append(batch)
+        if len(batches) < 3:
+            return losses
+        return tuple(loss * float(value) if name == part else loss for name, loss in zip(GUIDED, losses))
+
+    run.experiment.model.calculate_loss = spoilt
+    message = stopped(run)
+    assert message.startswith("epoch 1, batch 3: the loss is not finite (rec ")
+    assert re.findall(r"(\w+) (?:nan|inf)", message) == [part]
+
+
+def test_weights_that_the_last_batch_made_not_finite_are_neither_evaluated_nor_saved(watched):
+    run = watched(update_epochs=[2], train_batch_size=1024)
+    weight = run.experiment.model.backbone.model.item_embedding.weight
+    weight.register_hook(lambda gradient: gradient * float("nan") if run.losses else gradient)
+    told = "epoch 1, after batch 1: the weights backbone.model.item_embedding.weight are not finite"
+    assert stopped(run).startswith(told)
+
+
+def test_importance_that_is_not_finite_stops_the_run_with_the_explainer_and_the_number_of_instances(watched):
+    run = watched(update_epochs=[2], explainer="saliency")
+    table = run.trainer.explainer.table
+
+    def spoilt(*args):
+        importance = table(*args)
+        importance.values[[0, 1, -1]] = float("nan")  # of three instances
+        return importance
+
+    run.trainer.explainer.table = spoilt
+    number = len(run.experiment.train_data._dataset)
+    told = f"epoch 1 importance update: explainer: saliency: the scores of 3 of {number} instances are not finite"
+    assert stopped(run).startswith(told)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from recbole.data.dataset import SequentialDataset
 from recbole.data.interaction import Interaction
+
+from recbole_ec4srec.data.checks import CheckedDataset
 
 
 class SequenceBatch(Interaction):
@@ -55,7 +56,7 @@ class _Groups:
         return iter(np.split(self.rows, np.cumsum(self.sizes)[:-1]))
 
 
-class EC4SRecDataset(SequentialDataset):
+class EC4SRecDataset(CheckedDataset):
     """RecBole's ``SequentialDataset`` with the windows cut per batch instead of stored.
 
     ``inter_feat`` holds a row per instance with the fields of its next item, its window's length and where in

@@ -46,6 +46,11 @@ class ImportanceTable:
         top = torch.where(self.values == highest[instance], position, -1)
         return torch.full((len(self),), -1).scatter_reduce_(0, instance, top, "amax")
 
+    def not_finite(self) -> int:
+        """The number of instances with a score that is no finite number."""
+        instance = torch.repeat_interleave(torch.arange(len(self)), self.offsets.diff())
+        return len(instance[~self.values.isfinite()].unique())
+
     def changed_share(self, earlier: ImportanceTable) -> float:
         """The share of instances, in [0, 1], whose most important item is another one than in ``earlier``."""
         return (self.top_items() != earlier.top_items()).float().mean().item()

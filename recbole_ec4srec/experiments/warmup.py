@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from recbole_ec4srec.experiments.records import Run
-from recbole_ec4srec.resume import read_state
+from recbole_ec4srec.resume import read_state, replacing
 
 #: Settings that have no part in a training before its first importance update.
 GUIDED = (
@@ -44,9 +44,8 @@ def leave(run: Run, trainer, state: Path) -> None:
         return
     kept = _file(run, state, epoch)
     for source, target in ((trainer.saved_model_file, kept.with_suffix(".pth")), (state, kept)):
-        temporary = target.with_suffix(f".{os.getpid()}.tmp")
-        shutil.copyfile(source, temporary)
-        temporary.replace(target)
+        with replacing(target) as temporary:
+            shutil.copyfile(source, temporary)
 
 
 def take(run: Run, trainer, state: Path) -> None:
@@ -61,7 +60,8 @@ def take(run: Run, trainer, state: Path) -> None:
     found["settings"] = trainer.settings
     found["best_model"] = os.path.relpath(trainer.saved_model_file, state.parent)
     found["schedule"]["explainer"] = trainer.explainer.state_dict()  # as it was made: nobody has asked it yet
-    torch.save(found, state)
+    with replacing(state) as temporary:
+        torch.save(found, temporary)
 
 
 def _file(run: Run, state: Path, epoch: int) -> Path:

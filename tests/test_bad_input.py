@@ -1,0 +1,402 @@
+"""What the commands answer to bad data and settings: ``python tests/test_bad_input.py > docs/errors.md`` tells it.
+
+Every row is a command over the folder ``dataset/shop`` and the message that it ends with, alone and with status 1; … in
+it stands for the words of a library, which differ by version.
+"""
+
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import SMALL
+
+from recbole_ec4srec.config import KEYS
+from recbole_ec4srec.errors import RunError
+from recbole_ec4srec.experiments import __main__ as experiments
+from recbole_ec4srec.quick_start import run_hyper_command, run_recbole_command
+
+HEADER = "user_id:token\titem_id:token\ttimestamp:float"
+ROWS = [f"u{user}\ti{(user + step) % 9}\t{step}" for user in range(8) for step in range(6)]
+FILE = "dataset/shop/shop.inter"
+SPLIT = f"{FILE}: the split {{'LS': 'valid_and_test'}} leaves no"
+ORACLE = "--update_epochs=[1] --explainer=oracle --oracle_scores=scores"
+
+
+def shop(rows=ROWS, header=HEADER):
+    return "\n".join([header, *rows]) + "\n"
+
+
+def scores(rows):
+    return {FILE: shop(), "scores": "\n".join(["user\titem\tscore", *rows]) + "\n"}
+
+
+# (what is wrong, files in the place of a good shop.inter, arguments, message)
+DATA = [
+    (
+        "a data set that is not there",
+        {},
+        "--dataset=shops",
+        "dataset: got 'shops', but there is no folder dataset/shops with shops.inter in it; set data_path if it is "
+        "elsewhere",
+    ),
+    (
+        "one that RecBole would download",
+        {},
+        "--dataset=lastfm",
+        "dataset: got 'lastfm', but there is no folder dataset/lastfm with lastfm.inter in it; set data_path if it is "
+        "elsewhere; nothing is downloaded, RecBole has it at …",
+    ),
+    ("no file of interactions", {FILE: None}, "", f"dataset/shop: File {FILE} not exist."),
+    ("an empty file", "", "", f"{FILE}: line 1 has '', allowed is name:type, separated by '\\t' (field_separator), …"),
+    (
+        "columns without types",
+        shop(header="user_id\titem_id\ttimestamp"),
+        "",
+        f"{FILE}: line 1 has 'user_id', allowed is name:type, separated by '\\t' (field_separator), with one of the "
+        "types token, float, token_seq, float_seq",
+    ),
+    ("an unknown type", shop(header=HEADER.replace("float", "int")), "", f"{FILE}: line 1 has 'timestamp:int', …"),
+    ("another separator", shop().replace("\t", ","), "", f"{FILE}: line 1 has 'user_id:token,item_id:token,…"),
+    (
+        "a column missing",
+        shop(["u1\t1"] * 9, "user_id:token\ttimestamp:float"),
+        "",
+        f"ITEM_ID_FIELD: got 'item_id', but what is loaded of {FILE} is user_id, timestamp; see its first line and "
+        "load_col",
+    ),
+    (
+        "no timestamps",
+        shop([row.rpartition("\t")[0] for row in ROWS], HEADER.rpartition("\t")[0]),
+        "",
+        f"TIME_FIELD: got 'timestamp', but what is loaded of {FILE} is user_id, item_id; see its first line and "
+        "load_col",
+    ),
+    (
+        "timestamps of the wrong type",
+        shop(header=HEADER.replace("float", "token")),
+        "",
+        f"{FILE}: timestamp has the type token, allowed is float",
+    ),
+    ("a timestamp that is no number", shop([*ROWS, "u1\ti1\tnoon"]), "", f"{FILE}: …timestamp:float…"),
+    (
+        "a timestamp missing",
+        shop([*ROWS, "u1\ti1\t", "u2\ti2\tnan"]),
+        "",
+        f"{FILE}: timestamp is missing or no finite number in 2 of 50 interactions, the first on line 50",
+    ),
+    (
+        "lines longer than the first",
+        shop([row + "\t1" for row in ROWS]),
+        "",
+        f"{FILE}: line 2 has more than the 3 columns that line 1 names",
+    ),
+    (
+        "one line longer than the others",
+        shop([*ROWS, "u1\ti1\t1\t1"]),
+        "",
+        f"{FILE}: line 50 has more than the 3 columns that line 1 names",
+    ),
+    ("another encoding than UTF-8", shop([*ROWS, "ü\ti1\t1"]).encode("latin-1"), "", f"{FILE}: 'utf-8' codec …"),
+    ("no interactions", shop([]), "", f"{FILE}: nothing is there"),
+    ("one user", shop(ROWS[:6]), "", f"{FILE}: one user alone is there, at least 2 are needed"),
+    (
+        "one item",
+        shop([row.replace(row.split("\t")[1], "i1") for row in ROWS]),
+        "",
+        f"{FILE}: one item alone is there, at least 2 are needed",
+    ),
+    (
+        "filters that leave nothing",
+        shop(),
+        "--user_inter_num_interval=[7,inf)",
+        f"{FILE}: nothing is left of 48 interactions by filter_inter_by_user_or_item: True, "
+        "user_inter_num_interval: [7,inf)",
+    ),
+    (
+        "filters that leave one user",
+        shop([*ROWS, "u1\ti0\t9"]),
+        "--user_inter_num_interval=[7,inf)",
+        f"{FILE}: one user alone is left of 49 interactions by filter_inter_by_user_or_item: True, "
+        "user_inter_num_interval: [7,inf), at least 2 are needed",
+    ),
+    (
+        "fewer items than are ranked",
+        shop(),
+        "--topk=[5,20] --valid_metric=NDCG@5",
+        "topk: got [5, 20], allowed is at most 9, the number of items",
+    ),
+    ("one interaction a user", shop(ROWS[::6]), "", f"{SPLIT} training instance; a user needs 4 interactions …"),
+    (
+        "three interactions a user",
+        shop([row for row in ROWS if row[-1] in "012"]),
+        "",
+        f"{SPLIT} validation instance; a user needs 4 interactions for one of each kind",
+    ),
+    (
+        "no file of scores",
+        {FILE: shop()},
+        ORACLE,
+        "oracle_scores: got 'scores', allowed is a field of the interactions (user_id, item_id, timestamp) or a "
+        "tab-separated file of user, item, score (FileNotFoundError: …",
+    ),
+    (
+        "scores without a column of them",
+        {FILE: shop(), "scores": "user\titem\nu1\ti1\n"},
+        ORACLE,
+        "oracle_scores: got 'scores', allowed is a field of the interactions (user_id, item_id, timestamp) or a "
+        "tab-separated file of user, item, score (IndexError: …",
+    ),
+    (
+        "scores of other interactions",
+        scores([f"u{user}\ti{item}\t1" for user in range(7) for item in range(9)]),
+        ORACLE,
+        "oracle_scores: scores has no score for 6 of 48 interactions, the first of user u7 and item i7",
+    ),
+    (
+        "a score that is no number",
+        scores([f"u{user}\ti{item}\t{'nan' if user == 3 else 1}" for user in range(8) for item in range(9)]),
+        ORACLE,
+        "oracle_scores: got 'scores', allowed is a finite number for each interaction",
+    ),
+    (
+        "a field of scores with one missing",
+        shop([row + "\t1" for row in ROWS[:-1]] + [ROWS[-1] + "\t"], HEADER + "\tscore:float"),
+        "--update_epochs=[1] --explainer=oracle --oracle_scores=score --load_col=None",
+        f"{FILE}: score is missing or no finite number in 1 of 48 interactions, the first on line 49",
+    ),
+]
+
+SETTINGS = [
+    (
+        "a model misspelt",
+        {},
+        "--model=EC4SRce",
+        "model: got 'EC4SRce', allowed is a model of RecBole's or one of EC4SRec, EC4SRecSSL, EC4SRecSL, CL4SRec, "
+        "DuoRec; did you mean EC4SRec?",
+    ),
+    ("a model in small letters", {}, "--model=sasrec", "model: got 'sasrec', …did you mean SASRec?"),
+    (
+        "no such file of settings",
+        {},
+        "--config_files=mine.yaml",
+        "config_files: got 'mine.yaml', allowed is a YAML file of keys and values ([Errno 2] No such file or "
+        "directory: 'mine.yaml')",
+    ),
+    ("one that is no YAML", {"mine.yaml": "tau: [1"}, "--config_files=mine.yaml", "config_files: got 'mine.yaml', …"),
+    ("one that is a list", {"mine.yaml": "- tau"}, "--config_files=mine.yaml", "config_files: got 'mine.yaml', …"),
+    ("a key misspelt", {}, "--num_update=3", "num_update: no such key; did you mean num_updates?"),
+    ("a key given twice", {}, "--tau=1 --tau=2", "…'--tau=2' with different value."),
+    ("a number out of its range", {}, "--tau=0", "tau: got 0, allowed is a number > 0"),
+    ("a number that is none", {}, "--tau=1/0", "tau: got '1/0', allowed is a number > 0"),
+    ("a word that is none of ours", {}, "--sim=dots", "sim: got 'dots', allowed is one of dot, cos"),
+    (
+        "a list with a word too many",
+        {},
+        "--warmup=[cl,sl,rec]",
+        "warmup: got '[cl,sl,rec]', allowed is a list of distinct words out of [cl, sl] (may be empty)",
+    ),
+    (
+        "more updates than epochs",
+        {},
+        "--epochs=3 --num_updates=3",
+        "num_updates: got 3, allowed is at most 2 with epochs: 3 (0 trains the warm-up only), or more epochs",
+    ),
+    (
+        "an update after the last epoch",
+        {},
+        "--epochs=3 --update_epochs=[2,4]",
+        "update_epochs: got [4], allowed is epochs from 1 to 3 (epochs: 3)",
+    ),
+    (
+        "a preset that would be another model",
+        {},
+        "--model=DuoRec --num_updates=2",
+        "num_updates: got 2, allowed is 0 for DuoRec: with another value it is another model, see EC4SRec",
+    ),
+    (
+        "scores that are not told",
+        {},
+        "--explainer=oracle",
+        "oracle_scores: got '', allowed is a field of the interactions or a file, for explainer: oracle",
+    ),
+    (
+        "another loss",
+        {},
+        "--loss_type=BCE",
+        "loss_type: got 'BCE', allowed is CE or BPR",
+    ),
+    (
+        "no such backbone",
+        {},
+        "--backbone=Transformer",
+        "backbone: got 'Transformer', allowed is a sequential recommender of RecBole's",
+    ),
+    (
+        "a backbone that is no encoder",
+        {},
+        "--backbone=FPMC",
+        "backbone: got 'FPMC', whose forward(user, item_seq, item_seq_len, next_item) is no encoder of (item_seq, "
+        "item_seq_len) and perhaps the user",
+    ),
+    (
+        "an explainer that does not fit it",
+        {},
+        "--backbone=GRU4Rec --explainer=attention",
+        "explainer: got 'attention', …",
+    ),
+    (
+        "nothing to go on with",
+        {},
+        "--resume=my.state",
+        "resume: got 'my.state', allowed is auto or a file that a training with resume has left",
+    ),
+    (
+        "something else to go on with",
+        {"my.state": "nothing"},
+        "--resume=my.state",
+        "resume: my.state is not the state of a training, or not a whole one (…",
+    ),
+    ("a metric that RecBole has not", {}, "--metrics=Hits", "There is no metric named 'Hits'"),
+    ("a folder that cannot be made", {"saved": ""}, "--checkpoint_dir=saved", "[Errno 17] File exists: 'saved'"),
+]
+
+TRAINING = [
+    (
+        "steps that are too long",
+        {},
+        "--learning_rate=1e30 --train_batch_size=8",
+        "epoch 0, batch 2: the loss is not finite (rec nan, cl nan, sl nan); a smaller learning_rate, or sim: cos, may "
+        "keep it in bounds",
+    ),
+]
+
+GOOD = [
+    ("an item never seen in training", shop([*ROWS, "u1\tnew\t9"]), ""),
+    (
+        "ids with spaces, not in ASCII",
+        shop([row.replace("u", "Zoë Ä ").replace("i", "本 ") for row in ROWS]),
+        "",
+    ),
+    ("equal timestamps", shop([row[:-1] + "1" for row in ROWS]), ""),
+    ("lines of another system", shop().replace("\n", "\r\n"), ""),
+    ("an id missing: RecBole warns and leaves the line out", shop([*ROWS, "\ti1\t9"]), ""),
+    ("scores of all interactions", scores([f"u{u}\ti{i}\t1" for u in range(8) for i in range(9)]), ORACLE),
+]
+SECTIONS = {"Data": DATA, "Settings": SETTINGS, "While training": TRAINING}
+
+
+def prepare(files):
+    """Make the files of a row in the working folder."""
+    files = files if isinstance(files, dict) else {FILE: files}
+    for name, content in {FILE: shop(), **files}.items():
+        file = Path(name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if content is not None:
+            file.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def call(arguments, monkeypatch, command=run_recbole_command):
+    """The status that a command ends with."""
+    settings = {
+        **SMALL,
+        "topk": [5],
+        "valid_metric": "NDCG@5",
+        "epochs": 1,
+        "num_updates": 0,
+        "n_layers": 1,
+        "data_path": "dataset",
+    }
+    given = shlex.split(arguments)
+    keys = {argument.partition("=")[0] for argument in given}
+    fixed = [f"--{key}={value}".replace(" ", "") for key, value in settings.items() if f"--{key}" not in keys]
+    named = [] if "--model" in keys else ["--model=EC4SRec"]
+    named += [] if "--dataset" in keys else ["--dataset=shop"]
+    monkeypatch.setattr(sys, "argv", ["run_recbole", *named, *given, *fixed])
+    try:
+        command()
+    except SystemExit as end:
+        return end.code
+    return 0
+
+
+def fits(message, told):
+    """Whether a message is ``told``, in which … stands for anything."""
+    first, *others = message.split("…")
+    place = len(first)
+    if not told.startswith(first) or not others:
+        return told == message
+    for part in others:
+        place = told.find(part, place)
+        if place < 0:
+            return False
+        place += len(part)
+    return others[-1] == "" or told.endswith(others[-1])
+
+
+@pytest.mark.parametrize(
+    ("files", "arguments", "message"),
+    [pytest.param(*row[1:], id=row[0]) for rows in SECTIONS.values() for row in rows],
+)
+def test_bad_input_ends_in_one_line(files, arguments, message, monkeypatch, capsys):
+    prepare(files)
+    assert call(arguments, monkeypatch) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert fits(message, line[len("error: ") :]), line
+
+
+@pytest.mark.parametrize(("files", "arguments"), [pytest.param(*row[1:], id=row[0]) for row in GOOD])
+def test_what_is_unusual_but_right_works(files, arguments, monkeypatch, capsys):
+    prepare(files)
+    assert call(arguments, monkeypatch) == 0
+    assert "error:" not in capsys.readouterr().err
+
+
+def test_a_traceback_is_shown_where_it_is_asked_for(monkeypatch):
+    prepare({})
+    with pytest.raises(RunError, match="tau: got 0"):
+        call("--tau=0 --traceback", monkeypatch)
+
+
+def test_the_other_commands_end_in_the_same_way(monkeypatch, capsys):
+    prepare({"space.test": "tau choice [0]\n", "mine.yaml": "model: EC4SRec\ndataset: shop\n"})
+    pytest.importorskip("hyperopt")
+    status = call("--params_file=no.test --config_files=mine.yaml", monkeypatch, run_hyper_command)
+    assert status == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "error: [Errno 2] No such file or directory: 'no.test'"
+    with pytest.raises(SystemExit) as end:
+        experiments.main(["table3", "--train", "--datasets", "shops", "--data_path=dataset", "--rows", "EC4SRec"])
+    assert end.value.code == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: dataset: got 'shops', but there is no folder")
+
+
+PAGE = """# What the commands answer to bad input
+
+Written by `python tests/test_bad_input.py` from the rows that the tests check: each ends with `error: ` and this line,
+and status 1; `--traceback` shows where it was raised. In Python the same is a `ConfigError`, `DataError` or
+`NonFiniteError`, all of them `recbole_ec4srec.RunError`. The data set is `shop`; … stands for words of a library, which
+differ by version."""
+
+
+def page():
+    """docs/errors.md."""
+    lines = [PAGE]
+    for title, rows in SECTIONS.items():
+        lines += ["", f"## {title}", "", "| what is wrong | given | message |", "| --- | --- | --- |"]
+        lines += [f"| {what} | {_code(given)} | {_code(message)} |" for what, _, given, message in rows]
+    lines += ["", "## What is unusual but right", "", *[f"- {what}" for what, *_ in GOOD]]
+    lines += ["", "## Our keys", "", "`KEY: got VALUE, allowed is` …", "", "| key | |", "| --- | --- |"]
+    lines += [f"| `{key}` | {rule} |" for key, rule in KEYS.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _code(text):
+    return f"`{text}`".replace("|", "\\|") if text else ""
+
+
+def test_the_page_of_errors_is_current():
+    assert (Path(__file__).parent.parent / "docs" / "errors.md").read_text(encoding="utf-8") == page()
+
+
+if __name__ == "__main__":
+    print(page(), end="")
