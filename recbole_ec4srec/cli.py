@@ -176,6 +176,6 @@ def main(argv=None) -> None:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that has seen enough ends it without a word
     args = _parser().parse_args(argv)
     sys.argv = sys.argv[:1]  # where RecBole would read our options as its own
-    logging.basicConfig(level=logging.INFO if args.verbose else logging.ERROR, format="%(message)s")
+    logging.basicConfig(level=logging.INFO if args.verbose else logging.ERROR, format="%(message)s", force=True)
     args.tell = (lambda text: None) if args.quiet else lambda text: print(text, file=sys.stderr)
     report(lambda: args.function(args), args.traceback)

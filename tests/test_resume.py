@@ -51,7 +51,7 @@ def outcome(data_path, tmp_path):
                 record(run, output, work, die)
             torch.rand(1), np.random.shuffle([1, 2])  # noqa: NPY002  (what else a process may do)
         record(run, output, work, lambda training: None)
-        assert [file.suffix for file in work.iterdir()] == [".pth"]
+        assert not [file for file in work.iterdir() if file.suffix not in (".pth", ".warm")]
         found = records.read(output, run)
         curve = [{key: value for key, value in epoch.items() if key != "seconds"} for epoch in found["epochs"]]
         return curve, {key: value for key, value in found.items() if key not in CLOCK}
