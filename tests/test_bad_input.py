@@ -78,7 +78,12 @@ DATA = [
         "",
         f"{FILE}: timestamp has the type token, allowed is float",
     ),
-    ("a timestamp that is no number", shop([*ROWS, "u1\ti1\tnoon"]), "", f"{FILE}: …timestamp:float…"),
+    (
+        "a timestamp that is no number",
+        shop([*ROWS, "u1\ti1\tnoon"]),
+        "",
+        f"{FILE}: line 50 has 'noon' as timestamp, allowed is a number",
+    ),
     (
         "a timestamp missing",
         shop([*ROWS, "u1\ti1\t", "u2\ti2\tnan"]),

@@ -2,7 +2,6 @@
 
 import re
 import sys
-from contextlib import suppress
 
 import pytest
 import yaml
@@ -383,11 +382,24 @@ KEY = st.sampled_from([*KEYS, "epochs", "loss_type"]) | st.text(max_size=8)
 @example("EC4SRec", {"epochs": 10**400, "num_updates": 10**400})
 def test_any_settings_are_either_normalised_or_refused(model, given):
     config = {**DEFAULTS, **yaml.safe_load(property_file(model)), **given}
-    with suppress(ConfigError):
+    try:
         validate(model, config, given)
-        normalised = dict(config)
-        validate(model, config, given)
-        assert config == normalised
+    except ConfigError as refused:
+        assert str(refused).startswith(tuple(f"{key}: " for key in (*KEYS, "epochs", "loss_type", *given)))
+        return
+    normalised = dict(config)
+    validate(model, config, given)
+    assert config == normalised
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.text("0123456789.,:()[]{}+-/%'\"\\\0abex ", max_size=9))
+@example("1/0")
+@example("os.x")
+@example("[][0]")
+@pytest.mark.filterwarnings("ignore::SyntaxWarning")
+def test_any_text_of_the_command_line_is_a_value_or_stays_a_text(text):
+    assert list(Config._convert_config_dict(None, {"tau": text})) == ["tau"]
 
 
 # --- console commands -------------------------------------------------------------------------------------------------

@@ -32,6 +32,14 @@ def _in_words(where):
         raise DataError(f"{where}: {error}") from error
 
 
+def _is_number(text):
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 class CheckedDataset(SequentialDataset):
     """RecBole's ``SequentialDataset`` for files that may be wrong.
 
@@ -86,7 +94,7 @@ class CheckedDataset(SequentialDataset):
         try:
             table = super()._load_feat(filepath, source)
         except ValueError as error:
-            raise DataError(f"{filepath}: {self._header_fault(filepath) or error}") from error
+            raise DataError(f"{filepath}: {self._fault(filepath) or error}") from error
         if table is not None:
             self._check_lines(filepath)
         return table
@@ -100,18 +108,21 @@ class CheckedDataset(SequentialDataset):
                 if line.count(separator) >= columns and '"' not in line:  # quoted, a separator is none
                     raise DataError(f"{filepath}: line {number} has more than the {columns} columns that line 1 names")
 
-    def _header_fault(self, filepath):
-        """What is wrong with the first line of a file, or None."""
+    def _fault(self, filepath):
+        """What is wrong with a file that cannot be read, if it is its first line or a number, or None."""
         separator = self.config["field_separator"]
         with open(filepath, encoding=self.config["encoding"], errors="replace") as file:
-            fields = file.readline().rstrip("\n").split(separator)
-        for field in fields:
-            name, _, kind = field.partition(":")
-            if not name or kind not in _TYPES:
-                return (
-                    f"line 1 has {field!r}, allowed is name:type, separated by {separator!r} (field_separator), with "
-                    f"one of the types {', '.join(_TYPES)}"
-                )
+            fields = [field.partition(":") for field in file.readline().rstrip("\n").split(separator)]
+            for name, colon, kind in fields:
+                if not name or kind not in _TYPES:
+                    return (
+                        f"line 1 has {name + colon + kind!r}, allowed is name:type, separated by {separator!r} "
+                        f"(field_separator), with one of the types {', '.join(_TYPES)}"
+                    )
+            for number, line in enumerate(file, 2):
+                for (name, _, kind), cell in zip(fields, line.rstrip("\n").split(separator)):
+                    if kind == FeatureType.FLOAT.value and cell and not _is_number(cell):
+                        return f"line {number} has {cell!r} as {name}, allowed is a number"
         return None
 
     def _check_field_type(self, key, kind):
