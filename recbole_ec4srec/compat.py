@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import logging
 import os
 import sys
 import warnings
@@ -68,7 +69,11 @@ def _ensure_folders_side_by_side() -> None:
 
 
 def _quieten_known_warnings() -> None:
-    """Symptom: pages of warnings before the first line of a log. Can go with RecBole's pins on ray and pandas."""
+    """Symptom: pages of warnings before the first line of a log, and a stack of calls after each trial of a search
+    ("Session not detected", for RecBole reports to Ray without being asked). Can go with RecBole's pins on ray and
+    pandas.
+    """
+    logging.getLogger("ray.tune.trainable.session").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
     warnings.filterwarnings("ignore", message=".*pkg_resources.declare_namespace", category=DeprecationWarning)
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 
@@ -103,68 +102,35 @@ def run_hyper_command() -> None:
     """The console command ``run_hyper``: the flags of RecBole's ``run_hyper.py``."""
     parser = argparse.ArgumentParser(
         prog="run_hyper",
-        description="Search hyper-parameters of a model of RecBole or of recbole_ec4srec. Any setting: --key=value.",
-        epilog="example: run_hyper --model=EC4SRec --dataset=ml-100k --params_file=EC4SRec.test",
+        description="Search hyper-parameters of a model of RecBole or of recbole_ec4srec on the validation set. "
+        "Any setting: --key=value. A search that was killed goes on with the same command.",
+        epilog="examples:\n"
+        "  run_hyper --model=EC4SRec --dataset=ml-100k --algo=bayes --max_evals=50\n"
+        "  run_hyper --model=EC4SRec --dataset=ml-100k --tool=Ray --algo=random --max_evals=50\n"
+        "  run_hyper --model=SASRec --dataset=ml-100k --params_file=my.test   (a line of it: n_layers choice [1,2])",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--model", "-m", help="name of the model (default: that of the files)")
+    parser.add_argument("--dataset", "-d", help="name of the data set (default: that of the files)")
     parser.add_argument("--config_files", help="YAML files, separated by spaces; later ones win")
-    parser.add_argument("--params_file", required=True, help="the search space, in RecBole's format")
-    parser.add_argument("--output_file", default="hyper_example.result", help="(default: %(default)s)")
+    parser.add_argument("--params_file", help="the space, in RecBole's format (default: the paper's for --model)")
+    parser.add_argument(
+        "--output_file", default="hyper_example.result", help="(default: %(default)s); beside it a journal, .jsonl"
+    )
     parser.add_argument("--display_file", help="an HTML page with a plot of the trials")
     parser.add_argument("--algo", default="exhaustive", choices=("exhaustive", "random", "bayes"))
     parser.add_argument("--max_evals", type=int, default=10, help="trials of random and bayes (default: %(default)s)")
     parser.add_argument("--early_stop", type=int, default=10, help="trials without a better one (default: %(default)s)")
-    parser.add_argument("--tool", default="Hyperopt", choices=("Hyperopt", "Ray"))
+    parser.add_argument("--tool", default="Hyperopt", choices=("Hyperopt", "Ray"), help="one trial at a time, or many")
+    parser.add_argument("--max_concurrent", type=int, help="trials of Ray at a time (default: one for each CPU or GPU)")
     add_traceback_option(parser)
-    args, _ = parser.parse_known_args()
-    search = _search_with_ray if args.tool == "Ray" else _search_with_hyperopt
-    report(lambda: search(args), args.traceback)
+    options = vars(parser.parse_known_args()[0])
+    traceback = options.pop("traceback")
+    options["config_files"] = _files(options["config_files"])
 
+    def search():
+        from recbole_ec4srec import tuning  # which needs this module
 
-def _search_with_hyperopt(args):
-    try:
-        import hyperopt  # noqa: F401
-    except ImportError:
-        sys.exit("error: run_hyper needs hyperopt: pip install 'recbole_ec4srec[tune]'")
-    from recbole.trainer import HyperTuning
+        tuning.search(**options)
 
-    search = HyperTuning(
-        objective_function,
-        algo=args.algo,
-        max_evals=args.max_evals,
-        early_stop=args.early_stop,
-        params_file=args.params_file,
-        fixed_config_file_list=_files(args.config_files),
-        display_file=args.display_file,
-    )
-    search.run()
-    search.export_result(output_file=args.output_file)
-    print("best params:", search.best_params)
-    print("best result:", search.params2result[search.params2str(search.best_params)])
-
-
-def _search_with_ray(args):
-    import torch
-    from ray import tune
-
-    kinds = {"choice": tune.choice, "uniform": tune.uniform, "quniform": tune.quniform, "loguniform": tune.loguniform}
-    space = {}
-    with open(args.params_file, encoding="utf-8") as file:
-        for line in file:
-            words = line.split()
-            if len(words) < 3:
-                continue
-            name, kind, values = words[0], words[1], eval("".join(words[2:]))  # the user's own file, as in RecBole
-            if kind not in kinds:
-                raise ConfigError(f"{args.params_file}: got {kind!r} for {name}, allowed is one of {', '.join(kinds)}")
-            space[name] = kinds[kind](values) if kind == "choice" else kinds[kind](*values)
-    files = [os.path.abspath(file) for file in _files(args.config_files) or []]
-    result = tune.run(
-        tune.with_parameters(objective_function, config_file_list=files or None),
-        config=space,
-        num_samples=args.max_evals,
-        local_dir=os.path.abspath("ray_log"),
-        resources_per_trial={"cpu": 1, "gpu": int(torch.cuda.is_available())},
-    )
-    best = result.get_best_trial("recall@10", "max", "last")
-    print("best params:", best.config)
-    print("best result:", best.last_result)
+    report(search, traceback)

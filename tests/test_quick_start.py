@@ -82,31 +82,6 @@ def test_running_no_script_tells_the_usage_and_ends_badly(monkeypatch, capsys):
     assert "usage: python -m recbole_ec4srec SCRIPT" in capsys.readouterr().out
 
 
-SPACE = "lambda choice [0.1,0.2]\ntau uniform 0.5,1.5\n"
-
-
-def test_a_search_without_hyperopt_says_what_to_install(tmp_path, monkeypatch):
-    (tmp_path / "space.test").write_text(SPACE)
-    monkeypatch.setitem(sys.modules, "hyperopt", None)
-    monkeypatch.setattr(sys, "argv", ["run_hyper", "--params_file=space.test"])
-    with pytest.raises(SystemExit, match=r"pip install 'recbole_ec4srec\[tune\]'"):
-        run_hyper_command()
-
-
-def test_a_search_tries_the_points_of_its_space_file(data_path, tmp_path, monkeypatch, capsys):
-    pytest.importorskip("hyperopt")
-    (tmp_path / "space.test").write_text(SPACE)
-    lines = [f"{key}: {value}" for key, value in {**QUICK, "epochs": 1, "data_path": data_path}.items()]
-    (tmp_path / "settings.yaml").write_text("\n".join(["model: CL4SRec", "dataset: tiny", *lines]))
-    arguments = ["--params_file=space.test", "--config_files=settings.yaml", "--algo=random", "--max_evals=2"]
-    monkeypatch.setattr(sys, "argv", ["run_hyper", *arguments, "--output_file=found.txt"])
-    run_hyper_command()
-    found = (tmp_path / "found.txt").read_text()
-    assert found.count("Test result") == 2
-    assert found.count("lambda:0.") == 2
-    assert "best params: {'lambda': 0." in capsys.readouterr().out
-
-
 @pytest.mark.slow
 def test_the_installed_command_runs_on_the_data_that_come_with_recbole(tmp_path):
     settings = {"epochs": 2, "update_epochs": [2], "MAX_ITEM_LIST_LENGTH": 5, "hidden_size": 16, "inner_size": 16}
