@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 
 import recbole.quick_start.quick_start as recbole_quick_start

@@ -24,7 +24,8 @@ from recbole.config import Config
 from recbole.trainer import HyperTuning
 from recbole.utils import dict2str
 
-from recbole_ec4srec.config import ConfigError, properties_dir
+from recbole_ec4srec.config import properties_dir
+from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.quick_start import objective_function
 from recbole_ec4srec.registry import canonical_name
 from recbole_ec4srec.resume import plain, plain_settings
@@ -234,6 +235,8 @@ def _config(space, model, dataset, files):
             return Config(model, dataset, config_file_list=files, config_dict=point)
         except ConfigError as error:
             refused = error
+        except KeyError as error:  # RecBole's, where nothing names the model or the data set
+            raise ConfigError(error.args[0]) from None
     raise refused
 
 

@@ -137,6 +137,16 @@ def test_a_model_without_a_space_needs_one():
         tuning.search(model="SASRec", dataset="tiny")
 
 
+def test_without_a_file_the_models_space_is_searched(tried):
+    search(None)
+    assert sorted(point["lambda"] for point in tried) == TENTHS
+
+
+def test_a_search_of_no_data_set_is_refused(space):
+    with pytest.raises(ConfigError, match="dataset need to be specified"):
+        tuning.search(space(FOUR), model="CL4SRec")
+
+
 def test_a_key_that_nobody_knows_is_refused_before_the_first_trial(space, tried):
     with pytest.raises(ConfigError, match="learning_rat is no key of RecBole's or ours for CL4SRec; did you mean lear"):
         search(space("learning_rat choice [0.1]"))
