@@ -12,8 +12,9 @@ import pandas as pd
 import torch
 import yaml
 
+from recbole_ec4srec import errors, report
 from recbole_ec4srec.config import properties_dir
-from recbole_ec4srec.errors import ConfigError, DataError, add_traceback_option, report
+from recbole_ec4srec.errors import ConfigError, DataError
 from recbole_ec4srec.inference import TrainedModel, explain_sequences, read_histories, recommend, rendering, views
 from recbole_ec4srec.version import __version__
 
@@ -78,6 +79,12 @@ def _views(args):
     print(rendering.views(items, importance, views.augmentations(importance, settings, generator), titles, found))
 
 
+def _report(args):
+    run, control = (path and report.read_run(path) for path in (args.run, args.control))
+    args.output.write_text(report.report(run, control), encoding="utf-8")
+    args.tell(f"written: {args.output}")
+
+
 def _file_of(*suffixes):
     def file(text):
         if Path(text).suffix not in suffixes:
@@ -109,12 +116,12 @@ def _parser():
         found.set_defaults(function=function)
         found.add_argument("-v", "--verbose", action="store_true", help="tell what is being done")
         found.add_argument("-q", "--quiet", action="store_true", help="tell errors alone")
-        add_traceback_option(found)
-        found.add_argument("--data_path", help="the folder of the data set's folder (default: as in the training)")
+        errors.add_traceback_option(found)
         return found
 
-    def checkpoint(parser, **options):
-        parser.add_argument("--checkpoint", type=Path, help="what a training saved", **options)
+    def checkpoint(parser, group=None, **options):
+        (group or parser).add_argument("--checkpoint", type=Path, help="what a training saved", **options)
+        parser.add_argument("--data_path", help="the folder of the data set's folder (default: as in the training)")
 
     explain = command(
         "explain",
@@ -161,12 +168,24 @@ def _parser():
         "  ec4srec views --checkpoint=saved/EC4SRec.pth --user=196",
     )
     whose = views.add_mutually_exclusive_group(required=True)
-    checkpoint(whose)
+    checkpoint(views, whose)
     whose.add_argument("--items", help="a sequence, oldest first, separated by spaces")
     views.add_argument("--user", help="whose last training sequence is shown, with --checkpoint")
     views.add_argument("--explainer", help="what tells importance, with --checkpoint (default: that of the training)")
     views.add_argument("--importance", type=float, nargs="+", default=[], help="a number for each of --items")
     views.add_argument("--seed", type=int, default=0, help="of what is drawn (default: %(default)s)")
+
+    page = command(
+        "report",
+        _report,
+        "A page about a training, finished or not: curves, importance updates, metrics, configuration.",
+        "examples:\n"
+        "  ec4srec report --run=saved                      of a training with --resume=auto, also while it runs\n"
+        "  ec4srec report --run=results/records/RUN.json --control=results/records/CONTROL.json",
+    )
+    page.add_argument("--run", required=True, help="a record of an experiment, a .state file, or a folder of these")
+    page.add_argument("--control", help="the same of a training to compare it with")
+    page.add_argument("--output", type=_file_of(".html"), default=Path("report.html"), help="(default: %(default)s)")
     return parser
 
 
@@ -178,4 +197,4 @@ def main(argv=None) -> None:
     sys.argv = sys.argv[:1]  # where RecBole would read our options as its own
     logging.basicConfig(level=logging.INFO if args.verbose else logging.ERROR, format="%(message)s", force=True)
     args.tell = (lambda text: None) if args.quiet else lambda text: print(text, file=sys.stderr)
-    report(lambda: args.function(args), args.traceback)
+    errors.report(lambda: args.function(args), args.traceback)

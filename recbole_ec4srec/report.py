@@ -44,7 +44,8 @@ def report(run: dict, control: dict | None = None) -> str:
     """The page, as HTML, from what :func:`read_run` gave of a run and perhaps of one to compare it with."""
     config, epochs = run["config"], run["epochs"]
     metric = config["valid_metric"].lower()
-    best = max(epochs, key=lambda epoch: (epoch["valid"][metric], epoch["epoch"]))
+    sign = 1 if config["valid_metric_bigger"] else -1
+    best = max(epochs, key=lambda epoch: (sign * epoch["valid"][metric], epoch["epoch"]))
     updates = [epoch["epoch"] for epoch in epochs if epoch.get("update")]
     minutes = sum(epoch["seconds"] for epoch in epochs) / 60
     state = "finished" if run["finished"] else f"running, at most {config['epochs']}"
@@ -68,9 +69,10 @@ def report(run: dict, control: dict | None = None) -> str:
             caption = "The contrastive losses by epoch, weighted, summed over the batches"
             parts.append(chart(caption, losses, updates, "importance update"))
     if updates:
-        rows = [[e["epoch"], *_update(e["update"])] for e in epochs if e.get("update")]
+        changed = [(epoch["epoch"], epoch["update"]["changed"]) for epoch in epochs if epoch.get("update")]
+        rows = [[number, "the first" if share is None else f"{100 * share:.1f} %"] for number, share in changed]
         parts.append("<h2>Importance updates</h2>")
-        parts.append(table("Updates at the start of epochs", ["epoch", "seconds", "most important item changed"], rows))
+        parts.append(table("Instances whose most important item changed", ["at the start of epoch", "share"], rows))
 
     parts.append("<h2>Metrics</h2>")
     header, columns = ["", "validation"], [best["valid"]]
@@ -87,8 +89,3 @@ def report(run: dict, control: dict | None = None) -> str:
     settings = table("Settings", ["key", "value"], rows)
     parts.append(f"<h2>Configuration</h2><details><summary>All settings</summary>{settings}</details>")
     return page(f"{config['model']} on {config['dataset']}", *parts)
-
-
-def _update(update):
-    changed = update.get("changed")
-    return f"{update['seconds']:.1f}", "" if changed is None else f"{100 * changed:.1f} %"

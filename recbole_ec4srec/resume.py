@@ -69,7 +69,8 @@ class Resumable:
 
     Attributes:
         state_file: where the state goes, or None.
-        history: of every evaluated epoch its number (from 1), seconds, training loss and validation metrics.
+        history: of every evaluated epoch its number (from 1), seconds, training loss and validation metrics, and what
+            :attr:`~recbole_ec4srec.trainer.EC4SRecTrainer.noted` has of it.
     """
 
     def __init__(self, config, model):
@@ -117,7 +118,8 @@ class Resumable:
         def after_epoch(epoch, score):
             nonlocal started
             seconds, started = time() - started, time()
-            self.history[-1].update(epoch=epoch + 1, loss=float(self.train_loss_dict[epoch]), seconds=round(seconds, 2))
+            told = {"loss": float(self.train_loss_dict[epoch]), "seconds": round(seconds, 2)}
+            self.history[-1].update(epoch=epoch + 1, **told, **getattr(self, "noted", {}))
             self._evaluated = False
             self._write(train_data)
             if self._best_is_new:

@@ -40,6 +40,9 @@ class EC4SRecTrainer(Trainer):
         self._epoch = 0
         self._batch, self._losses = 0, ()
         self._best_epoch = None
+        #: Of the last epoch: ``losses``, the sum over its batches of each part of the loss, weighted; and, where it
+        #: began with an update, ``update``: the share of instances whose most important item has changed.
+        self.noted = {}
 
     def state_dict(self) -> dict:
         """Where in its schedule a training is."""
@@ -57,7 +60,7 @@ class EC4SRecTrainer(Trainer):
             )
         if self.update_epochs and train_data.needs_importance:
             self.explainer.prepare(train_data._dataset)
-        self._epoch = epoch_idx + 1
+        self._epoch, self.noted = epoch_idx + 1, {}
         due = sum(epoch <= self._epoch for epoch in self.update_epochs)
         if due > self._updates_done:
             self.update_importance(train_data, show_progress)
@@ -72,6 +75,7 @@ class EC4SRecTrainer(Trainer):
             return self._losses
 
         total = super()._train_epoch(train_data, epoch_idx, noted, show_progress)
+        self.noted["losses"] = dict(zip(self.model.loss_names, total))
         self._losses = ()  # with what their gradients were computed from
         broken = [name for name, weight in self.model.named_parameters() if not weight.isfinite().all()]
         if broken:
@@ -110,8 +114,9 @@ class EC4SRecTrainer(Trainer):
         seconds = time() - start
         message = f"{number} of {len(self.update_epochs)}, {len(importance)} instances, time: {seconds:.2f}s"
         self.tensorboard.add_scalar("Importance/seconds", seconds, self._epoch - 1)
-        if earlier is not None:
-            changed = importance.changed_share(earlier)
+        changed = None if earlier is None else importance.changed_share(earlier)
+        self.noted["update"] = {"changed": changed}
+        if changed is not None:
             message += f", most important item changed: {changed:.2%}"
             self.tensorboard.add_scalar("Importance/changed_most_important_item", changed, self._epoch - 1)
         self.logger.info(set_color(f"epoch {self._epoch - 1} importance update", "green") + f" [{message}]")
