@@ -22,6 +22,7 @@ th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align:
 th:first-child, td:first-child { text-align: left; } th { font-weight: 600; }
 caption { text-align: left; color: var(--soft); padding-bottom: .4rem; }
 figure { margin: 1rem 0; } figcaption { color: var(--soft); }
+.key { margin-right: 1.2rem; white-space: nowrap; color: var(--text); }
 svg text { fill: var(--text); font: 12px system-ui, sans-serif; }
 """
 
@@ -87,21 +88,24 @@ def chart(caption: str, lines: dict, marks=(), marked: str = "") -> str:
         parts.append(f'<text x="{across(value):.1f}" y="248" text-anchor="middle">{value}</text>')
     for x in marks:
         parts.append(f'<path d="M{across(x):.1f} 30V230" stroke="currentColor" stroke-dasharray="2 4" opacity=".7"/>')
+    legend = []
     for number, (name, line) in enumerate(lines.items()):
         path = "L".join(f"{across(x):.1f} {up(y):.1f}" for x, y in line)
         dashes = _DASHES[number % len(_DASHES)]
         style = f'stroke="rgb(var(--line-{number % 3}))" stroke-width="2" stroke-dasharray="{dashes}" fill="none"'
         parts.append(f'<path d="M{path}" {style}/>')
-        y = 46 + 18 * number
-        parts.append(f'<path d="M636 {y - 4}h28" {style}/><text x="670" y="{y}">{escape(name)}</text>')
+        legend.append((name, f'<path d="M0 6h28" {style}/>'))
     if marks:
-        y = 46 + 18 * len(lines)
-        parts.append(f'<path d="M650 {y - 12}v16" stroke="currentColor" stroke-dasharray="2 4" opacity=".7"/>')
-        parts.append(f'<text x="670" y="{y}">{escape(marked)}</text>')
+        legend.append((marked, '<path d="M14 0v12" stroke="currentColor" stroke-dasharray="2 4" opacity=".7"/>'))
     picture = "\n".join(parts)
+    names = "".join(
+        f'<span class="key"><svg width="28" height="12" aria-hidden="true">{sample}</svg> {escape(name)}</span>'
+        for name, sample in legend
+    )
     return (
-        f'<figure><div class="wide" tabindex="0"><svg viewBox="0 0 800 260" width="800" height="260" role="img" '
-        f'aria-label="{escape(caption)}">\n{picture}\n</svg></div><figcaption>{escape(caption)}</figcaption></figure>'
+        f'<figure><div class="wide" tabindex="0"><svg viewBox="0 0 640 260" width="640" height="260" role="img" '
+        f'aria-label="{escape(caption)}">\n{picture}\n</svg></div>\n<figcaption>{escape(caption)}<br>{names}</figcaption>'
+        "</figure>"
     )
 
 

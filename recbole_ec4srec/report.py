@@ -6,6 +6,7 @@ import json
 from html import escape
 from pathlib import Path
 
+from recbole_ec4srec.config import update_schedule
 from recbole_ec4srec.errors import DataError
 from recbole_ec4srec.page import chart, page, table
 from recbole_ec4srec.resume import read_state
@@ -46,7 +47,8 @@ def report(run: dict, control: dict | None = None) -> str:
     metric = config["valid_metric"].lower()
     sign = 1 if config["valid_metric_bigger"] else -1
     best = max(epochs, key=lambda epoch: (sign * epoch["valid"][metric], epoch["epoch"]))
-    updates = [epoch["epoch"] for epoch in epochs if epoch.get("update")]
+    schedule = [config.get(key) for key in ("epochs", "num_updates", "update_epochs")]
+    updates = [] if None in schedule else [epoch for epoch in update_schedule(*schedule) if epoch <= len(epochs)]
     minutes = sum(epoch["seconds"] for epoch in epochs) / 60
     state = "finished" if run["finished"] else f"running, at most {config['epochs']}"
     parts = [
@@ -68,8 +70,8 @@ def report(run: dict, control: dict | None = None) -> str:
         if losses:
             caption = "The contrastive losses by epoch, weighted, summed over the batches"
             parts.append(chart(caption, losses, updates, "importance update"))
-    if updates:
-        changed = [(epoch["epoch"], epoch["update"]["changed"]) for epoch in epochs if epoch.get("update")]
+    changed = [(epoch["epoch"], epoch["update"]["changed"]) for epoch in epochs if epoch.get("update")]
+    if changed:
         rows = [[number, "the first" if share is None else f"{100 * share:.1f} %"] for number, share in changed]
         parts.append("<h2>Importance updates</h2>")
         parts.append(table("Instances whose most important item changed", ["at the start of epoch", "share"], rows))

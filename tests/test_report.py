@@ -64,7 +64,7 @@ def test_a_training_that_is_resumable_has_a_page(state, tmp_path, capsys):
     best = small.trainer.best
     metrics = dict(tables[f"Of the best epoch, {best['epoch']}"][1:])
     assert metrics["ndcg@10"] == f"{best['valid']['ndcg@10']:.4f}"
-    assert all(f">{name}</text>" in page for name in ("rec", "cl", "sl", "cl_pos", "cl_neg", "sl_pos"))
+    assert all(f"</svg> {name}</span>" in page for name in ("rec", "cl", "sl", "cl_pos", "cl_neg", "sl_pos"))
 
 
 def test_the_parts_of_the_loss_are_kept_and_add_up(state):
