@@ -21,7 +21,7 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         assert tag not in ("script", "link", "iframe") and not any(key in ("src", "href") for key, _ in attributes)
-        if tag == "meta" or self.get_starttag_text().endswith("/>"):
+        if tag in ("meta", "br") or self.get_starttag_text().endswith("/>"):
             return
         self.open.append(tag)
         self.rows = [] if tag == "table" else [*self.rows, []] if tag == "tr" else self.rows
