@@ -1,5 +1,6 @@
 """A training talks to nobody, writes where it is told to, and tells nobody's name."""
 
+import logging
 import os
 import sys
 import tempfile
@@ -18,6 +19,7 @@ def test_a_training_connects_to_nothing_writes_into_three_folders_and_keeps_no_i
     work, home = tmp_path / "work", tmp_path / "home"
     work.mkdir(), home.mkdir()
     monkeypatch.chdir(work)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # RecBole adds its own where there are none
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setattr(tempfile, "tempdir", str(home))
     settings = {**SMALL, "epochs": 2, "update_epochs": [2], "data_path": tmp_path / "data", "resume": "auto"}
@@ -42,5 +44,5 @@ def test_a_training_connects_to_nothing_writes_into_three_folders_and_keeps_no_i
     assert sorted(path.name for path in work.iterdir()) == ["log", "log_tensorboard", "saved"]
     assert list(home.iterdir()) == []
     files = [file for file in work.rglob("*") if file.is_file()]
-    assert {file.suffix for file in files} >= {".log", ".pth", ".state"}
+    assert {file.suffix for file in files if file.stat().st_size} >= {".log", ".pth", ".state"}
     assert [file for file in files if b"member-" in file.read_bytes()] == []
