@@ -1,5 +1,6 @@
 """A training that was killed and gone on with ends as the unbroken one, bit for bit."""
 
+import io
 import json
 import logging
 import os
