@@ -212,7 +212,7 @@ def test_a_backbone_of_ones_own_is_named_once_it_is_registered(build):
             encoded = self(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
             return encoded @ self.item_embedding.weight.T
 
-    with pytest.raises(ConfigError, match="or one that register_model knows"):
+    with pytest.raises(ConfigError, match="or your own"):
         build("Sum")
     register_model(Sum)
     experiment = build("Sum")

@@ -52,7 +52,7 @@ def backbone_class(name: str) -> type:
         found = get_model(name)
     except (ValueError, AttributeError, ImportError):
         raise ConfigError(
-            f"backbone: got {name!r}, allowed is a sequential recommender of RecBole's, or one that register_model knows"
+            f"backbone: got {name!r}, allowed is a sequential recommender of RecBole's, or your own (register_model)"
         ) from None
     if not issubclass(found, SequentialRecommender):
         raise ConfigError(f"backbone: got {name!r}, which is no sequential recommender")
