@@ -182,6 +182,14 @@ def test_every_block_runs(page, checkout, capsys, caplog):
         reader.read(language, text)
 
 
+@pytest.mark.slow
+def test_the_notebook_runs_on_movielens_as_it_stands(capsys, caplog):
+    reader = Reader(ROOT / "docs" / "tour.ipynb", capsys, caplog)
+    for language, text in blocks(ROOT / "docs" / "tour.ipynb"):
+        reader.read(language, text)
+    assert reader.names["trained"].titles["50"] == "Star Wars"
+
+
 def test_the_pages_are_built_without_a_warning(tmp_path):
     command = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "html", ROOT / "docs", tmp_path / "built"]
     done = subprocess.run([*command, "-d", tmp_path / "doctrees"], capture_output=True, text=True)
