@@ -250,6 +250,12 @@ def test_an_explainer_of_ones_own_is_trained_with_by_its_name(experiment):
     assert table.rows(longest)[0].tolist() == list(range(8))
 
 
+def test_an_explainer_that_nobody_registered_is_refused_by_name(model):
+    built = model("SASRec")
+    with pytest.raises(ConfigError, match="explainer: got 'position', allowed is one of occlusion, saliency"):
+        build_explainer(built.config, built.model, "position")
+
+
 def test_an_explainer_of_ones_own_cannot_take_the_name_of_ours():
     with pytest.raises(ValueError, match="an explainer named saliency already"):
         register_explainer(Explainer, "saliency")

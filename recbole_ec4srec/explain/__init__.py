@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recbole_ec4srec.config import CAPTUM, EXPLAINERS, ConfigError
+from recbole_ec4srec.config import CAPTUM, EXPLAINERS, KEYS, ConfigError
 from recbole_ec4srec.explain.attention import Attention
 from recbole_ec4srec.explain.base import Explainer
 from recbole_ec4srec.explain.captum_method import CaptumMethod
@@ -50,14 +50,16 @@ def build_explainer(config, model, name: str | None = None) -> Explainer:
     ``captum:<Class>`` is :class:`CaptumMethod`.
 
     Raises:
-        ConfigError: it cannot explain this backbone; the reason is told.
+        ConfigError: there is none of that name, or it cannot explain this backbone; the reason is told.
     """
     name = name or config["explainer"]
     own = {"random": {"seed": config["seed"]}, "oracle": {"scores": config["oracle_scores"]}}.get(name, {})
     if name.startswith(CAPTUM):
         kind, own = CaptumMethod, {"method": name[len(CAPTUM) :]}
-    else:
+    elif name in EXPLAINERS:
         kind = EXPLAINERS[name]
+    else:
+        raise ConfigError(f"explainer: got {name!r}, allowed is {KEYS['explainer']}")
     reason = kind.refusal(model.backbone)
     if reason:
         raise ConfigError(f"explainer: got {name!r}, {reason}")
