@@ -16,7 +16,8 @@ from recbole_ec4srec.errors import ConfigError
 OPERATORS = ("crop", "mask", "reorder")
 NEGATIVE_OPERATORS = ("crop", "mask")
 WARMUP_LOSSES = ("cl", "sl")
-EXPLAINERS = ("occlusion", "saliency", "integrated_gradients", "attention", "random", "oracle")
+#: The classes behind the values of the key ``explainer``, by name; :mod:`recbole_ec4srec.explain` fills it.
+EXPLAINERS: dict = {}
 CAPTUM = "captum:"
 
 ALIASES = {"EC4SRec(SSL)": "EC4SRecSSL", "EC4SRec(SL)": "EC4SRecSL"}
@@ -128,7 +129,7 @@ class Name:
         return value
 
     def __str__(self):
-        return "the name of one of RecBole's sequential recommenders, such as SASRec"
+        return "the name of a sequential recommender, such as SASRec"
 
 
 class ExplainerName:

@@ -11,6 +11,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import get_model
 from torch import nn
 
+from recbole_ec4srec import register_model
 from recbole_ec4srec.config import ConfigError
 from recbole_ec4srec.explain import build_explainer
 from recbole_ec4srec.model import grouping
@@ -196,3 +197,29 @@ def test_a_backbone_has_recboles_settings_and_the_users_own(build):
     assert type(backbone) is get_model("NARM")
     assert backbone.gru.hidden_size == 24
     assert backbone.emb_dropout.p == 0.25  # of RecBole's properties/model/NARM.yaml
+
+
+def test_a_backbone_of_ones_own_is_named_once_it_is_registered(build):
+    class Sum(SequentialRecommender):
+        def __init__(self, config, dataset):
+            super().__init__(config, dataset)
+            self.item_embedding = nn.Embedding(self.n_items, config["hidden_size"], padding_idx=0)
+
+        def forward(self, item_seq, item_seq_len):
+            return self.item_embedding(item_seq).sum(1)
+
+        def full_sort_predict(self, interaction):
+            encoded = self(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
+            return encoded @ self.item_embedding.weight.T
+
+    with pytest.raises(ConfigError, match="or your own"):
+        build("Sum")
+    register_model(Sum)
+    experiment = build("Sum")
+    backbone = experiment.model.backbone
+    assert type(backbone.model) is Sum and backbone.model.item_embedding.num_embeddings == 42  # with padding and [m]
+    item_seq, lengths, _ = sequences()
+    expected = torch.stack([backbone.embed(seq[seq > 0]).sum(0) for seq in item_seq])
+    torch.testing.assert_close(backbone.encode(item_seq, lengths), expected)
+    experiment.fit(saved=False)
+    assert experiment.train_data.importance.values.abs().max() > 0  # occlusion

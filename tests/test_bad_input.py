@@ -235,7 +235,7 @@ SETTINGS = [
         "no such backbone",
         {},
         "--backbone=Transformer",
-        "backbone: got 'Transformer', allowed is a sequential recommender of RecBole's",
+        "backbone: got 'Transformer', allowed is a sequential recommender of RecBole's, or your own (register_model)",
     ),
     (
         "a backbone that is no encoder",

@@ -1,36 +1,216 @@
-"""What the README says is what there is."""
+"""What the README and the pages of docs/ say is what there is: every block of theirs is run."""
 
+import configparser
+import doctest
+import gzip
+import importlib
+import json
 import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
+from unittest.mock import patch
 
-from recbole_ec4srec.config import KEYS
+import numpy as np
+import pytest
+import yaml
+from conftest import write_inter
+from recbole.config import Config
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+import recbole_ec4srec
+from recbole_ec4srec import quick_start
+from recbole_ec4srec.config import EXPLAINERS, KEYS
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md")), ROOT / "docs" / "tour.ipynb"]
+SETUP = configparser.ConfigParser()
+SETUP.read(ROOT / "setup.cfg")
+COMMANDS = dict(re.findall(r"(\w+) = (.+)", SETUP["options.entry_points"]["console_scripts"]))
+NOT_RUN = ("text", "mermaid", "bibtex", "bash")  # the README's two in bash are run by .ci/run
 
 
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.M | re.S)
+def blocks(page):
+    """``[(language, text)]`` of a page's blocks of code, without Sphinx's directives."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".ipynb":
+        cells = json.loads(text)["cells"]
+        return [("python", "".join(cell["source"])) for cell in cells if cell["cell_type"] == "code"]
+    found = re.findall(r"^```(.*?)\n(.*?)^```$", text, flags=re.M | re.S)
+    return [(language, block) for language, block in found if not language.startswith("{")]
+
+
+class Reader:
+    """Does what a page says, block by block, in one namespace and the working folder."""
+
+    def __init__(self, page, capsys, caplog):
+        self.page, self.capsys, self.caplog = page.name, capsys, caplog
+        self.names = {"__name__": "__main__"}
+
+    def read(self, language, text):
+        if language in NOT_RUN:
+            return
+        reader = {"": self.sh}.get(language) or getattr(self, language, None)
+        assert reader, f"{self.page}: nothing reads {language}"
+        reader(text)
+
+    def python(self, text):
+        exec(compile(text, self.page, "exec"), self.names)
+
+    def pycon(self, text):
+        test = doctest.DocTestParser().get_doctest(text, self.names, self.page, self.page, 0)
+        report = []
+        doctest.DocTestRunner(verbose=False).run(test, out=report.append, clear_globs=False)
+        assert report == [], "".join(report)
+        self.names.update(test.globs)
+
+    def sh(self, text):
+        for line in text.replace("\\\n", "").splitlines():
+            self.command(line)
+
+    def console(self, text):
+        """After ``$`` a command, and in between lines of what it prints, whatever the figures."""
+        for line in text.splitlines():
+            if line.startswith("$ "):
+                self.capsys.readouterr(), self.caplog.clear()
+                self.command(line[2:])
+                printed = [*self.capsys.readouterr().out.splitlines(), *self.caplog.text.splitlines()]
+                printed = [*map(_without_figures, printed)]
+            else:
+                assert any(_without_figures(line) in other for other in printed), f"{self.page}: not printed: {line}"
+
+    def command(self, line):
+        name, *arguments = shlex.split(line, comments=True) or [None]
+        arguments = [re.sub(r"saved/(\w+-)….pth", _newest, argument) for argument in arguments]
+        if name is None:
+            return
+        if name == "pip":
+            assert all(extra in SETUP["options.extras_require"] for extra in re.findall(r"\[(\w+)\]", line))
+            return
+        if name == "python" and arguments[0] == "-m":
+            start, (_, name, *arguments) = runpy.run_module, arguments
+        elif name == "python":
+            start, (name, *arguments) = runpy.run_path, arguments
+        else:
+            module, function = COMMANDS[name].split(":")
+            start = lambda *_, **__: getattr(importlib.import_module(module), function)()  # noqa: E731
+        with patch.object(sys, "argv", [name, *arguments]):
+            try:
+                start(name, run_name="__main__")
+            except SystemExit as end:
+                assert not end.code, f"{self.page}: {line}"
+
+    def yaml(self, text):
+        """A file of settings, named in its first line."""
+        assert yaml.safe_load(text)
+        Path(text.splitlines()[0][2:]).write_text(text)
+
+
+def _newest(match):
+    return str(max(Path("saved").glob(f"{match[1]}*.pth")))
+
+
+def _without_figures(line):
+    """The line without colours; figures are all the same, and so are spaces."""
+    return re.sub(r"\s+", " ", re.sub(r"\d[\d.,]*", "0", re.sub(r"\x1b\[[\d;]*m", "", line)))
+
+
+@pytest.fixture(scope="session")
+def movies(tmp_path_factory):
+    """A small data set for the name ml-100k, with the users and films that the pages name."""
+    folder = tmp_path_factory.mktemp("movies")
+    rng = np.random.default_rng(3)
+    items = [*map(str, range(1, 41)), "50", "71", "99", "172", "181", "588"]
+    sequences = {str(user): rng.permutation(items)[: rng.integers(8, 16)] for user in range(175, 205)}
+    write_inter(folder, "ml-100k", sequences)
+    titles = [f"{item}\tFilm {item}\n" for item in items]
+    (folder / "ml-100k" / "ml-100k.item").write_text("item_id:token\tmovie_title:token_seq\n" + "".join(titles))
+    return folder / "ml-100k"
+
+
+@pytest.fixture
+def checkout(movies, tmp_path, monkeypatch):
+    """A checkout with what the pages name, where settings are checked as they are written and trainings cut short."""
+    set_default_parameters = Config._set_default_parameters
+
+    def cut(config):
+        set_default_parameters(config)
+        final = config.final_config_dict
+        if config.dataset == "ml-100k":
+            final["data_path"] = str(movies)
+        final["epochs"] = 3
+        if final.get("num_updates") or final.get("update_epochs"):
+            final["update_epochs"] = [2, 3]
+
+    def train(model, dataset, config_file_list=None, nproc=1, **others):
+        config = Config(model, dataset, config_file_list)
+        if nproc == 1 and Path(config["data_path"]).is_dir():
+            recbole_ec4srec.run(model, dataset, config_file_list)
+
+    def search(model, dataset, config_files, params_file, **others):
+        Config(model, dataset, config_files)
+        assert params_file is None or Path(params_file).is_file()
+
+    monkeypatch.setattr(Config, "_set_default_parameters", cut)
+    monkeypatch.setattr(quick_start, "run", train)
+    monkeypatch.setattr("recbole_ec4srec.tuning.search", search)
+    monkeypatch.setattr("recbole_ec4srec.experiments.training.record_missing", lambda *_: None)
+    for name in ("recovery", "faithfulness"):
+        monkeypatch.setattr(f"recbole_ec4srec.experiments.explanations.{name}", lambda args: None)
+    for name in ("properties", "dataset", "results"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    (tmp_path / "histories.csv").write_text("user,items\nstranger,50 172\n")
+    (tmp_path / "my.yaml").write_text("epochs: 2\n")
+    (tmp_path / "my.test").write_text("n_layers choice [1,2]\n")
+    reviews = [{"reviewerID": u, "asin": i, "unixReviewTime": t} for t in range(5) for u in "abcde" for i in "vwxyz"]
+    with gzip.open(tmp_path / "reviews_Beauty_5.json.gz", "wt") as file:
+        file.writelines(json.dumps(review) + "\n" for review in reviews)
+    with patch.dict(EXPLAINERS):
+        yield
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
+def test_every_block_runs(page, checkout, capsys, caplog):
+    caplog.set_level("INFO")
+    if page == README:  # a run that its part about trained models reports on
+        recbole_ec4srec.run("EC4SRec", "ml-100k", config_dict={"resume": "auto"})
+    reader = Reader(page, capsys, caplog)
+    for language, text in blocks(page):
+        reader.read(language, text)
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_on_movielens_as_it_stands(capsys, caplog):
+    reader = Reader(ROOT / "docs" / "tour.ipynb", capsys, caplog)
+    for language, text in blocks(ROOT / "docs" / "tour.ipynb"):
+        reader.read(language, text)
+    assert reader.names["trained"].titles["50"] == "Star Wars"
+
+
+def test_the_pages_are_built_without_a_warning(tmp_path):
+    command = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "html", ROOT / "docs", tmp_path / "built"]
+    done = subprocess.run([*command, "-d", tmp_path / "doctrees"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "built" / "index.html").is_file()
 
 
 def test_every_key_stands_in_the_table_of_keys():
-    table = "\n".join(line for line in README.splitlines() if line.startswith("| `"))
+    table = "\n".join(line for line in README.read_text(encoding="utf-8").splitlines() if line.startswith("| `"))
     assert [key for key in KEYS if f"`{key}`" not in table] == []
 
 
 def test_there_are_two_commands_one_that_trains_and_one_that_tests():
-    train, test = blocks("bash")
+    train, test = (text for language, text in blocks(README) if language == "bash")
     assert "run_recbole --model=EC4SRec --dataset=ml-100k" in train
     assert "pytest" in test
     assert train.count("\n") == test.count("\n") == 1
 
 
-def test_the_python_example_compiles():
-    for block in blocks("python"):
-        compile(block, "README.md", "exec")
-
-
 def test_what_is_named_is_there():
-    root = Path(__file__).parent.parent
-    named = set(re.findall(r"[`(]((?:properties|recbole_ec4srec|benchmarks|docs)/[\w./-]*)[`)]", README))
+    text = README.read_text(encoding="utf-8")
+    named = set(re.findall(r"[`(]((?:properties|recbole_ec4srec|benchmarks|docs)/[\w./-]*)[`)]", text))
     assert named
-    assert [path for path in named if not (root / path).exists()] == []
+    assert [path for path in named if not (ROOT / path).exists()] == []

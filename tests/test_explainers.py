@@ -1,6 +1,7 @@
 """Every explanation method against captum or by hand, on every backbone of the paper and its code."""
 
 import itertools
+from unittest.mock import patch
 
 import captum.attr
 import numpy as np
@@ -9,9 +10,8 @@ import torch
 from recbole.model.layers import MultiHeadAttention
 from torch import nn
 
-from recbole_ec4srec.config import EXPLAINERS as NAMES
 from recbole_ec4srec.config import KEYS, ConfigError
-from recbole_ec4srec.explain import EXPLAINERS, build_explainer
+from recbole_ec4srec.explain import EXPLAINERS, Explainer, build_explainer, register_explainer
 
 BACKBONES = ["SASRec", "GRU4Rec", "Caser", "BERT4Rec"]
 TARGETS = ["predicted", "next", "max"]
@@ -219,7 +219,7 @@ def test_what_captum_has_not_or_needs_more_for_is_refused(name, reason, make_con
         KEYS["explainer"].parse(f"captum:{name}")
 
 
-@pytest.mark.parametrize("explainer", [*NAMES[:4], "captum:InputXGradient"])
+@pytest.mark.parametrize("explainer", [*list(EXPLAINERS)[:4], "captum:InputXGradient"])
 @pytest.mark.parametrize("training", [True, False])
 def test_the_model_is_left_as_it_was_found(explainer, training, model):
     built = model("SASRec")
@@ -234,8 +234,31 @@ def test_the_model_is_left_as_it_was_found(explainer, training, model):
     assert not any(m._forward_hooks for m in built.model.modules() if isinstance(m, (nn.Embedding, MultiHeadAttention)))
 
 
-def test_the_registry_and_the_configuration_name_the_same():
-    assert tuple(EXPLAINERS) == NAMES
+def test_an_explainer_of_ones_own_is_trained_with_by_its_name(experiment):
+    class Position(Explainer):
+        def attribute_batch(self, item_seq, item_seq_len, user, encoded, item):
+            return torch.arange(item_seq.shape[1]).expand(item_seq.shape)
+
+    with pytest.raises(ConfigError, match="explainer: got 'position'"):
+        experiment(explainer="position")
+    with patch.dict(EXPLAINERS):
+        register_explainer(Position, "position")
+        trained = experiment(explainer="position")
+        trained.fit(saved=False)
+    table = trained.train_data.importance
+    longest = table.offsets.diff().argmax().reshape(1)
+    assert table.rows(longest)[0].tolist() == list(range(8))
+
+
+def test_an_explainer_that_nobody_registered_is_refused_by_name(model):
+    built = model("SASRec")
+    with pytest.raises(ConfigError, match="explainer: got 'position', allowed is one of occlusion, saliency"):
+        build_explainer(built.config, built.model, "position")
+
+
+def test_an_explainer_of_ones_own_cannot_take_the_name_of_ours():
+    with pytest.raises(ValueError, match="an explainer named saliency already"):
+        register_explainer(Explainer, "saliency")
 
 
 # --- controls ---------------------------------------------------------------------------------------------------------

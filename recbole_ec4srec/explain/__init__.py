@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recbole_ec4srec.config import CAPTUM, ConfigError
+from recbole_ec4srec.config import CAPTUM, EXPLAINERS, KEYS, ConfigError
 from recbole_ec4srec.explain.attention import Attention
 from recbole_ec4srec.explain.base import Explainer
 from recbole_ec4srec.explain.captum_method import CaptumMethod
@@ -22,31 +22,44 @@ __all__ = [
     "Random",
     "Saliency",
     "build_explainer",
+    "register_explainer",
 ]
 
-#: The classes behind the values of the key ``explainer``; ``captum:<Class>`` is :class:`CaptumMethod`.
-EXPLAINERS = {
-    "occlusion": Occlusion,
-    "saliency": Saliency,
-    "integrated_gradients": IntegratedGradients,
-    "attention": Attention,
-    "random": Random,
-    "oracle": Oracle,
-}
+
+def register_explainer(kind: type, name: str) -> None:
+    """Let ``explainer: name`` mean ``kind``, a class derived from :class:`Explainer`.
+
+    Raises:
+        ValueError: one of this package's has that name.
+    """
+    if name in EXPLAINERS and EXPLAINERS[name].__module__.startswith(f"{__name__}."):
+        raise ValueError(f"there is an explainer named {name} already; give {kind.__qualname__} another name")
+    EXPLAINERS[name] = kind
+
+
+register_explainer(Occlusion, "occlusion")
+register_explainer(Saliency, "saliency")
+register_explainer(IntegratedGradients, "integrated_gradients")
+register_explainer(Attention, "attention")
+register_explainer(Random, "random")
+register_explainer(Oracle, "oracle")
 
 
 def build_explainer(config, model, name: str | None = None) -> Explainer:
-    """The explainer that a configuration asks for, or ``name`` with the other settings of the configuration.
+    """The explainer that a configuration asks for, or ``name`` with the other settings of the configuration;
+    ``captum:<Class>`` is :class:`CaptumMethod`.
 
     Raises:
-        ConfigError: it cannot explain this backbone; the reason is told.
+        ConfigError: there is none of that name, or it cannot explain this backbone; the reason is told.
     """
     name = name or config["explainer"]
     own = {"random": {"seed": config["seed"]}, "oracle": {"scores": config["oracle_scores"]}}.get(name, {})
     if name.startswith(CAPTUM):
         kind, own = CaptumMethod, {"method": name[len(CAPTUM) :]}
-    else:
+    elif name in EXPLAINERS:
         kind = EXPLAINERS[name]
+    else:
+        raise ConfigError(f"explainer: got {name!r}, allowed is {KEYS['explainer']}")
     reason = kind.refusal(model.backbone)
     if reason:
         raise ConfigError(f"explainer: got {name!r}, {reason}")

@@ -71,12 +71,12 @@ class Explainer:
             for seq, lengths, wanted, of in in_parts(size, item_seq, item_seq_len, next_item, user):
                 encoded = self.model.backbone.encode(seq, lengths, user=of)
                 item = self.chosen_item(encoded, wanted)
-                parts.append(self._attribute(seq, lengths, of, encoded, item))
+                parts.append(self.attribute_batch(seq, lengths, of, encoded, item))
         return self._inside(parts, item_seq_len)
 
-    def _attribute(self, item_seq, item_seq_len, user, encoded, item) -> Tensor:
-        """What :meth:`attribute` gives for a part of its sequences, anything on padding; ``encoded [B, d]`` are their
-        representations and ``item [B]`` what :meth:`chosen_item` gave."""
+    def attribute_batch(self, item_seq, item_seq_len, user, encoded, item) -> Tensor:
+        """What a method of one's own computes: what :meth:`attribute` gives for a part of its sequences, anything on
+        padding; ``encoded [B, d]`` are their representations and ``item [B]`` what :meth:`chosen_item` gave."""
         raise NotImplementedError
 
     @staticmethod

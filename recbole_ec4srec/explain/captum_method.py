@@ -48,7 +48,7 @@ class CaptumMethod(Explainer):
         super().__init__(model, target, output, batch_size)
         self.method = captum_class(method)
 
-    def _attribute(self, item_seq, item_seq_len, user, encoded, item):
+    def attribute_batch(self, item_seq, item_seq_len, user, encoded, item):
         length, embedding = item_seq.shape[1], self.model.backbone.embed(item_seq)
         given = [value for value in (item_seq, item_seq_len, user, item) if value is not None]
 

@@ -19,7 +19,7 @@ class Occlusion(Explainer):
     captum's ``Occlusion`` over the item embeddings with ``sliding_window_shapes=(1, d)`` and ``baselines=0``.
     """
 
-    def _attribute(self, item_seq, item_seq_len, user, encoded, item):
+    def attribute_batch(self, item_seq, item_seq_len, user, encoded, item):
         # Every position of a chunk of sequences is occluded at once, those of padding too.
         rows = max(1, self.batch_size // item_seq.shape[1])
         parts = in_parts(rows, item_seq, item_seq_len, user, item)

@@ -13,7 +13,7 @@ class Saliency(Explainer):
     One backward pass serves all sequences of a batch, since none depends on another.
     """
 
-    def _attribute(self, item_seq, item_seq_len, user, encoded, item):
+    def attribute_batch(self, item_seq, item_seq_len, user, encoded, item):
         embedding = self.model.backbone.embed(item_seq)
         with self.gradients():
             embedding.requires_grad_()

@@ -41,17 +41,23 @@ _SEQUENCE, _LENGTH, _USER = ("item_seq", "seq_item"), ("item_seq_len", "seq_item
 
 
 def backbone_class(name: str) -> type:
-    """RecBole's class for ``backbone: name``.
+    """The class for ``backbone: name``: RecBole's, or one that ``register_model`` has made known.
 
     Raises:
-        ConfigError: it is no sequential recommender of RecBole's, or cannot be used as an encoder; the reason is told.
+        ConfigError: it is no sequential recommender, or cannot be used as an encoder; the reason is told.
     """
+    from recbole_ec4srec.registry import is_ours  # which needs this module
+
     try:
         found = get_model(name)
     except (ValueError, AttributeError, ImportError):
-        raise ConfigError(f"backbone: got {name!r}, allowed is a sequential recommender of RecBole's") from None
-    if not issubclass(found, SequentialRecommender) or not found.__module__.startswith("recbole.model."):
-        raise ConfigError(f"backbone: got {name!r}, which is not one of RecBole's sequential recommenders")
+        raise ConfigError(
+            f"backbone: got {name!r}, allowed is a sequential recommender of RecBole's, or your own (register_model)"
+        ) from None
+    if not issubclass(found, SequentialRecommender):
+        raise ConfigError(f"backbone: got {name!r}, which is no sequential recommender")
+    if is_ours(found):
+        raise ConfigError(f"backbone: got {name!r}, which has a backbone itself")
     if name in NO_ENCODERS:
         raise ConfigError(f"backbone: got {name!r}, {NO_ENCODERS[name]}")
     known = (*_SEQUENCE, *_LENGTH, *_USER, *ADAPTERS.get(name, Adapter()).arguments)
