@@ -27,7 +27,7 @@ from recbole.trainer import S3RecTrainer, Trainer
 from recbole.utils import set_color
 
 from recbole_ec4srec.checkpoint import check_whole, load_checkpoint
-from recbole_ec4srec.config import State
+from recbole_ec4srec.config import AUTO
 from recbole_ec4srec.errors import ConfigError
 
 #: Settings that say where and how a training is computed, not what.
@@ -82,7 +82,7 @@ class Resumable:
         if wanted:
             digest = hashlib.sha256(self.settings.encode()).hexdigest()[:8]
             name = f"{config['model']}-{config['dataset']}-{digest}.state"
-            self.keep_state(Path(config["checkpoint_dir"], name), None if wanted == State.AUTO else Path(wanted))
+            self.keep_state(Path(config["checkpoint_dir"], name), None if wanted == AUTO else Path(wanted))
 
     def keep_state(self, file: Path, continue_from: Path | None = None) -> None:
         """Leave the state in ``file``, and go on from ``continue_from``, or from what was left in ``file``."""
