@@ -127,6 +127,11 @@ class EC4SRecDataset(CheckedDataset):
         position, inside = self.window_cells(rows)
         return self._history[self.iid_field][position] * inside, lengths
 
+    def explained(self, rows: torch.Tensor) -> tuple:
+        """What explainers ask of instances: :meth:`item_sequences`, next items ``[R]`` and users ``[R]``."""
+        fields = (self.inter_feat[field][rows] for field in (self.iid_field, self.uid_field))
+        return (*self.item_sequences(rows), *fields)
+
     @property
     def item_seq_len(self) -> torch.Tensor:
         """The length of every instance's window, ``[N]``."""

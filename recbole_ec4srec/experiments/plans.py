@@ -22,6 +22,10 @@ class Row:
     line: str = ""
     x: float | None = None
 
+    def run(self, dataset: str, seed: int, given: dict) -> Run:
+        """The run of this row on a data set; ``given`` settings win."""
+        return Run(self.label, self.model, dataset, seed, settings_of(self.model, dataset, self.settings, given))
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -45,10 +49,7 @@ class Plan:
     def runs(self, dataset: str, seeds, given: dict, labels=None) -> dict:
         """``{label: [a run for each of ``seeds``]}``; ``given`` settings win, of ``labels`` alone."""
         return {
-            row.label: [
-                Run(row.label, row.model, dataset, seed, settings_of(row.model, dataset, row.settings, given))
-                for seed in seeds
-            ]
+            row.label: [row.run(dataset, seed, given) for seed in seeds]
             for row in self.rows
             if not labels or row.label in labels
         }
