@@ -34,6 +34,16 @@ PRESETS = {
 }
 
 
+#: The views that each contrastive loss takes from a batch.
+VIEWS = {
+    "cl": ("cl_1", "cl_2"),
+    "sl": ("sl",),
+    "cl_pos": ("cl_pos_1", "cl_pos_2"),
+    "cl_neg": ("cl_pos_1", "cl_pos_2", "cl_neg"),
+    "sl_pos": ("sl_pos",),
+}
+
+
 @dataclass(frozen=True)
 class Number:
     """A number between ``low`` and ``high``; the bounds themselves are allowed unless ``above`` is set."""

@@ -60,6 +60,12 @@ def _as_json(value):
         return None
 
 
+def differences(theirs: dict, here: dict) -> str:
+    """What two sets of settings differ in, in words, five of them at the most; empty where they are the same."""
+    others = [key for key in {**theirs, **here} if theirs.get(key) != here.get(key)]
+    return ", ".join(f"{key} {theirs.get(key)!r}, here {here.get(key)!r}" for key in others[:5])
+
+
 class Resumable:
     """What is mixed into a trainer of RecBole's so that it leaves its state after each epoch that it evaluates.
 
@@ -184,10 +190,7 @@ class Resumable:
     def _own_state(self, file):
         """What is in ``file``, if it is whole and this training's."""
         state = read_state(file)
-        theirs = json.loads(state["settings"])
-        others = [key for key in {**theirs, **self._settings} if theirs.get(key) != self._settings.get(key)]
-        if others:
-            told = ", ".join(f"{key} {theirs.get(key)!r}, here {self._settings.get(key)!r}" for key in others[:5])
+        if told := differences(json.loads(state["settings"]), self._settings):
             raise ConfigError(f"resume: {file} was left by another training: {told}")
         return state
 

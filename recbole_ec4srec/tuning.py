@@ -28,7 +28,7 @@ from recbole_ec4srec.config import properties_dir
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.quick_start import objective_function
 from recbole_ec4srec.registry import canonical_name
-from recbole_ec4srec.resume import plain, plain_settings
+from recbole_ec4srec.resume import differences, plain, plain_settings
 
 #: What stands behind the kinds of parameters in a file of RecBole's.
 KINDS = {
@@ -144,9 +144,7 @@ class Journal:
         except (ValueError, KeyError, TypeError):
             raise ConfigError(f"output_file: {file} is no journal of a search; give another --output_file") from None
         for part, here in search.items():
-            others = [key for key in {**theirs[part], **here} if theirs[part].get(key) != here.get(key)]
-            if others:
-                told = ", ".join(f"{key} {theirs[part].get(key)!r}, here {here.get(key)!r}" for key in others[:5])
+            if told := differences(theirs[part], here):
                 raise ConfigError(
                     f"output_file: {file} is the journal of a search of other {part}: {told}; "
                     "give another --output_file, or remove it"

@@ -40,7 +40,7 @@ class Occlusion(Explainer):
         An instance is a prefix of every longer one whose window starts at the same interaction, so one pass over the
         longest with an item occluded gives that item's effect on all of them.
         """
-        if self.model.backbone.fast_encoder is None or not dataset.history is not None:
+        if self.model.backbone.fast_encoder is None or dataset.history is None:
             return super().table(dataset, device, show_progress)
         lengths = dataset.item_seq_len
         next_item = dataset.inter_feat[dataset.iid_field]
