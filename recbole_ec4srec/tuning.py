@@ -170,15 +170,16 @@ class Journal:
     @property
     def best(self):
         """The first trial with the best validation score, or None."""
-
-        def score(record):
-            return record["best_valid_score"] * (1 if record["valid_score_bigger"] else -1)
-
-        return max((record for record in self.records if record["status"] == "ok"), key=score, default=None)
+        return max((record for record in self.records if record["status"] == "ok"), key=_score, default=None)
 
     @property
     def trials_since_best(self) -> int:
         return len(self.records) - 1 - (self.records.index(self.best) if self.best else -1)
+
+
+def _score(record):
+    """The validation score of a trial, the larger the better."""
+    return record["best_valid_score"] * (1 if record["valid_score_bigger"] else -1)
 
 
 class Search:
@@ -266,37 +267,27 @@ def run_trial(point: dict, settings: dict) -> dict:
 
 
 def search_with_hyperopt(search: Search, algo="exhaustive", max_evals=10, early_stop=10) -> None:
-    """RecBole's ``HyperTuning`` with trials that may fail; those of the journal are not run again."""
+    """RecBole's ``HyperTuning`` with trials of ours, which may fail; those of the journal are not run again."""
     try:
         import hyperopt
     except ImportError:
         sys.exit("error: run_hyper needs hyperopt: pip install 'recbole_ec4srec[tune]'")
 
-    class Failed(Exception):
-        pass
-
-    class Tuning(HyperTuning):
-        def trial(self, params):
-            try:
-                return super().trial(params)
-            except Failed:  # early stopping compares losses, by a formula in which infinity is no number
-                return {"status": hyperopt.STATUS_FAIL, "loss": sys.float_info.max}
-
-    def objective(drawn, _):
+    def trial(drawn):
         point = search.point(drawn)
         record = search.journal.find(point)
         if record is None:
             record = run_trial(point, search.settings)
             search.journal.add(record)
-        if record["status"] == "failed":
-            raise Failed
-        return record
+        if record["status"] == "failed":  # early stopping compares losses, by a formula in which infinity is no number
+            return {"status": hyperopt.STATUS_FAIL, "loss": sys.float_info.max}
+        return {"status": hyperopt.STATUS_OK, "loss": -_score(record)}
 
     space = {}
     for name, (kind, values) in search.space.items():
         space.setdefault(kind, {})[name] = values
-    tuning = Tuning(objective, params_dict=space, algo=algo, max_evals=max_evals, early_stop=early_stop)
-    suggest = tuning.algo
+    tuning = HyperTuning(None, params_dict=space, algo=algo, max_evals=max_evals, early_stop=early_stop)
+    tuning.trial, suggest = trial, tuning.algo
     # Drawn by the number of the trial: a search that starts again comes by the points of the journal.
     tuning.algo = lambda ids, domain, trials, _: suggest(ids, domain, trials, search.seed + ids[0])
     with contextlib.suppress(hyperopt.exceptions.AllTrialsFailed):  # told by the caller
