@@ -115,7 +115,7 @@ PLANS = {
         ("synthetic",),
         ("hit@3", "ndcg@3"),
         "random",
-        paper.TABLE1,
+        paper.PRINTED["table1"],
     ),
     "table3": Plan(
         "Table 3: overall results",
@@ -128,7 +128,7 @@ PLANS = {
         ),
         (*AMAZON, "ml-1m"),
         control="control",
-        paper={**paper.TABLE3, "ml-100k": paper.AUTHORS_ML100K},
+        paper=paper.PRINTED["table3"],
     ),
     "table4": Plan(
         "Table 4: other backbones",
@@ -138,7 +138,7 @@ PLANS = {
             for row in (CONTROL, *OURS)
         ),
         AMAZON,
-        paper=paper.TABLE4,
+        paper=paper.PRINTED["table4"],
     ),
     "table5": Plan(
         "Table 5: without one of the augmentations",
@@ -152,7 +152,7 @@ PLANS = {
         ),
         AMAZON,
         ("ndcg@5",),
-        paper=paper.TABLE5,
+        paper=paper.PRINTED["table5"],
     ),
     "figure3": Plan(
         "Figure 3: validation NDCG@5 by epoch, p importance updates",
@@ -201,7 +201,7 @@ PLANS = {
         ),
         AMAZON[:2],
         ("ndcg@5",),
-        paper=paper.FIGURE6,
+        paper=paper.PRINTED["figure6"],
         figure="lines",
     ),
     "figure7": Plan(
