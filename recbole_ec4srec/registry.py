@@ -200,9 +200,13 @@ def _get_final_config_dict(original, self):
     compat.default_negative_sampling(final, given)
     config.validate_common(final)
     if is_ours(self.model_class):
-        known = {key for keys in self.parameters.values() for key in keys} | set(self.internal_config_dict)
-        config.validate(self.model, final, given, known)
+        config.validate(self.model, final, given, known_keys(self))
     return final
+
+
+def known_keys(config) -> set:
+    """The keys that RecBole's and our property files have for a configuration."""
+    return {key for keys in config.parameters.values() for key in keys} | set(config.internal_config_dict)
 
 
 def _get_dataloader(original, settings, phase):

@@ -27,7 +27,7 @@ from recbole.utils import dict2str
 from recbole_ec4srec.config import properties_dir
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.quick_start import objective_function
-from recbole_ec4srec.registry import canonical_name
+from recbole_ec4srec.registry import canonical_name, known_keys
 from recbole_ec4srec.resume import differences, plain, plain_settings
 
 #: What stands behind the kinds of parameters in a file of RecBole's.
@@ -196,8 +196,7 @@ class Search:
 
     def __init__(self, space, journal, model=None, dataset=None, config_files=None):
         config = _config(space, model, dataset, config_files)
-        known = {key for keys in config.parameters.values() for key in keys} | set(config.internal_config_dict)
-        known |= set(config.file_config_dict)
+        known = known_keys(config) | set(config.file_config_dict)
         for name in space:
             if name not in known:
                 close = difflib.get_close_matches(name, known, n=1)

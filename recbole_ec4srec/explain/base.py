@@ -90,7 +90,7 @@ class Explainer:
         lengths = dataset.item_seq_len
         table = ImportanceTable(lengths, dataset.max_item_list_len)
         batches = share(lengths.argsort(stable=True).split(max(1, self.batch_size // 8)))
-        for rows in tqdm(batches, ncols=100, desc="Explain    ") if show_progress else batches:
+        for rows in tqdm(batches, ncols=100, desc="Explain    ", disable=not show_progress):
             item_seq, *others = dataset.explained(rows)
             if self.model.backbone.padding_free:
                 item_seq = item_seq[:, : int(lengths[rows[-1]])]

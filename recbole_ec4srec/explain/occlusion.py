@@ -98,12 +98,14 @@ class Occlusion(Explainer):
         prefixes = backbone.fast_encoder.PrefixPass(backbone.model, item_seq, last_only=not prefix)
         encoded = prefixes.states
         item = self.chosen_item(encoded.flatten(0, 1), next_item.flatten())
-        item = None if item is None else item.view(n, -1)
-        whole = self.outcome(encoded.flatten(0, 1), None if item is None else item.flatten()).view(n, -1)
+
+        def outcome(states, places):
+            chosen = None if item is None else item.view(n, -1)[:, places].flatten()
+            return self.outcome(states.flatten(0, 1), chosen).view(n, -1)
+
+        whole = outcome(encoded, slice(None))
         scores = torch.zeros(n, whole.shape[1], width, device=item_seq.device)
         for position in reversed(range(width)):
             changed = slice(position, None) if prefix else slice(None)
-            states = prefixes.without(position)
-            without = self.outcome(states.flatten(0, 1), None if item is None else item[:, changed].flatten())
-            scores[:, changed, position] = whole[:, changed] - without.view(n, -1)
+            scores[:, changed, position] = whole[:, changed] - outcome(prefixes.without(position), changed)
         return scores
