@@ -15,6 +15,7 @@ import sys
 import types
 import warnings
 import zipfile
+from contextlib import suppress
 from enum import Enum
 
 import numpy as np
@@ -122,7 +123,8 @@ def _config(attributes: dict):
     vars(config).update({name: _whole(value) for name, value in attributes.items()})
     config.compatibility_settings()
     config.yaml_loader = config._build_yaml_loader()
-    config.model_class = get_model(config.model)
+    with suppress(ValueError, AttributeError, ImportError):  # a class of the user's own may be known by no name
+        config.model_class = get_model(config.model)
     config.final_config_dict.update(single_spec=True, local_rank=0)
     if not torch.cuda.is_available():
         config.final_config_dict["device"] = torch.device("cpu")

@@ -64,6 +64,13 @@ def test_a_checkpoint_of_several_processes_loads_in_one(experiment):
     assert config["single_spec"] and config["local_rank"] == 0
 
 
+def test_a_checkpoint_of_a_class_that_recbole_cannot_name_is_read(experiment):
+    trained = experiment("CL4SRec", n_layers=1)
+    trained.config.model = "SomebodysOwn"
+    trained.trainer._save_checkpoint(0)
+    assert checkpoint.load_checkpoint(trained.trainer.saved_model_file)["config"]["n_layers"] == 1
+
+
 @pytest.mark.parametrize("content", [b"", b"text", "half"])
 def test_what_is_no_whole_checkpoint_is_refused_by_name(content, experiment, tmp_path):
     trained = experiment("CL4SRec", n_layers=1)
