@@ -15,8 +15,10 @@ import sys
 import types
 import warnings
 import zipfile
+from contextlib import suppress
 from enum import Enum
 
+import numpy as np
 import torch
 
 _torch_load, _torch_save = torch.load, torch.save
@@ -57,13 +59,14 @@ def load_checkpoint(file, map_location=None):
         raise
     except Exception:  # RecBole's pickles and damaged files fail in many ways, by the version of torch
         try:
-            return _torch_load(file, map_location=map_location, pickle_module=_pickle, weights_only=False)
+            state = _torch_load(file, map_location=map_location, pickle_module=_pickle, weights_only=False)
         except pickle.UnpicklingError:
             raise
         except Exception as error:
             raise pickle.UnpicklingError(f"{file} is not a checkpoint, or not a whole one ({error})") from error
-    if isinstance(state, dict) and state.get("format") == _FORMAT:
-        state["config"] = _config(state["config"])
+    config = state.get("config") if isinstance(state, dict) else None
+    if isinstance(config, _StandIn) or (config is not None and state.get("format") == _FORMAT):
+        state["config"] = _config(vars(config) if isinstance(config, _StandIn) else config)
     return state
 
 
@@ -86,12 +89,8 @@ def check_whole(file) -> None:
 
 def _plain_config(config) -> dict:
     """The attributes of RecBole's Config as plain values; those that have none are left out."""
-    kept = {}
-    for name, value in vars(config).items():
-        if name in ("yaml_loader", "model_class"):  # follow from the rest
-            continue
-        kept[name] = _plain(value, name)
-    return kept
+    follow_from_the_rest = ("yaml_loader", "model_class")
+    return {name: _plain(value, name) for name, value in vars(config).items() if name not in follow_from_the_rest}
 
 
 def _plain(value, where):
@@ -115,17 +114,20 @@ def _plain(value, where):
 _LEFT_OUT = object()
 
 
-def _config(plain: dict):
-    """RecBole's Config from what :func:`_plain_config` gave."""
+def _config(attributes: dict):
+    """RecBole's Config from its attributes, or from what :func:`_plain_config` made of them."""
     from recbole.config import Config
     from recbole.utils import get_model
 
     config = Config.__new__(Config)
-    vars(config).update({name: _whole(value) for name, value in plain.items()})
+    vars(config).update({name: _whole(value) for name, value in attributes.items()})
     config.compatibility_settings()
     config.yaml_loader = config._build_yaml_loader()
-    config.model_class = get_model(config.model)
+    with suppress(ValueError, AttributeError, ImportError):  # a class of the user's own may be known by no name
+        config.model_class = get_model(config.model)
     config.final_config_dict.update(single_spec=True, local_rank=0)
+    if not torch.cuda.is_available():
+        config.final_config_dict["device"] = torch.device("cpu")
     return config
 
 
@@ -137,7 +139,7 @@ def _whole(value):
     if isinstance(value, tuple) and value[:1] == (_ENUM,):
         return getattr(enum_type, value[1])[value[2]]
     if isinstance(value, tuple) and value[:1] == (_DEVICE,):
-        return torch.device(value[1] if torch.cuda.is_available() else "cpu")
+        return torch.device(value[1])
     if isinstance(value, (list, tuple)):
         return type(value)(_whole(part) for part in value)
     return value
@@ -145,38 +147,47 @@ def _whole(value):
 
 # --- RecBole's pickles ------------------------------------------------------------------------------------------------
 
-#: What the pickle in a checkpoint of RecBole may call to make an object …
-_CALLED = {
+#: What the pickle in a checkpoint of RecBole may call or refer to.
+_ALLOWED = {
     ("__builtin__", "set"),
+    ("_codecs", "encode"),
     ("builtins", "set"),
     ("collections", "OrderedDict"),
     ("numpy", "dtype"),
     ("numpy.core.multiarray", "scalar"),
-    ("numpy.core.multiarray", "_reconstruct"),
     ("numpy._core.multiarray", "scalar"),
-    ("numpy._core.multiarray", "_reconstruct"),
     ("recbole.utils.enum_type", "EvaluatorType"),
     ("recbole.utils.enum_type", "InputType"),
     ("recbole.utils.enum_type", "ModelType"),
+    ("scipy.sparse._coo", "coo_matrix"),
+    ("scipy.sparse._csc", "csc_matrix"),
+    ("scipy.sparse._csr", "csr_matrix"),
+    ("scipy.sparse._lil", "lil_matrix"),
     ("torch", "Size"),
     ("torch", "device"),
     ("torch._utils", "_rebuild_parameter"),
     ("torch._utils", "_rebuild_tensor_v2"),
 }
-#: … and the classes that it may only refer to, or make an empty instance of to be filled with plain values.
-_REFERRED = {
-    ("numpy", "ndarray"),
-    ("recbole.config.configurator", "Config"),
-    ("scipy.sparse._coo", "coo_matrix"),
-    ("scipy.sparse._csc", "csc_matrix"),
-    ("scipy.sparse._csr", "csr_matrix"),
-    ("yaml.loader", "FullLoader"),
-}
 
 
 def allow_in_checkpoints(*classes: type) -> None:
     """Let checkpoints hold objects of ``classes``: the user's word that these classes are harmless to unpickle."""
-    _CALLED.update((cls.__module__, cls.__qualname__) for cls in classes)
+    _ALLOWED.update((cls.__module__, cls.__qualname__) for cls in classes)
+
+
+class _StandIn:
+    """In the place of a class that can do more than a checkpoint needs: has what the file gives it, and does nothing.
+
+    RecBole's Config evaluates what it is made from, and numpy's arrays can be made to read any memory.
+    """
+
+
+_STOOD_IN_FOR = {
+    ("numpy", "matrix"),
+    ("numpy", "ndarray"),
+    ("recbole.config.configurator", "Config"),
+    ("yaml.loader", "FullLoader"),
+}
 
 
 def _is_loaded_recommender(module: str, name: str) -> bool:
@@ -187,47 +198,35 @@ def _is_loaded_recommender(module: str, name: str) -> bool:
     return isinstance(found, type) and issubclass(found, AbstractRecommender)
 
 
-# Python's own unpickler rather than the one in C, since only it lets a call be looked at before it is made. What it
-# reads is small: the tensors' data is not part of the pickle.
+def _empty_array(kind, shape, dtype):
+    """numpy's ``_reconstruct``, of which :class:`_StandIn` tells the class."""
+    return np.ndarray.__new__({"ndarray": np.ndarray, "matrix": np.matrix}[kind.__name__], shape, dtype)
+
+
+# Python's own unpickler rather than the one in C, since only it lets an object be looked at before it is changed. What
+# it reads is small: the tensors' data is not part of the pickle.
 class _CheckpointUnpickler(pickle._Unpickler):
     """Unpickles only what a RecBole checkpoint is made of; anything else in the file is refused, not run."""
 
     dispatch = dict(pickle._Unpickler.dispatch)  # noqa: RUF012  (the base class's protocol)
 
-    def __init__(self, *args, **options):
-        super().__init__(*args, **options)
-        self._callables = []
-
     def find_class(self, module, name):
-        if (module, name) in _CALLED:
-            found = super().find_class(module, name)
-            self._callables.append(found)
-            return found
-        if (module, name) in _REFERRED or _is_loaded_recommender(module, name):
+        if (module, name) in _ALLOWED:
             return super().find_class(module, name)
+        if (module, name) in _STOOD_IN_FOR or _is_loaded_recommender(module, name):
+            return type(name, (_StandIn,), {})
+        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
+            return _empty_array
         raise pickle.UnpicklingError(
             f"the checkpoint holds {module}.{name}, which is not part of a RecBole checkpoint and could run code. "
             f"If you trust the file, call recbole_ec4srec.allow_in_checkpoints({name}) first."
         )
 
-    def _check_call(self, function):
-        if not any(function is known for known in self._callables):
-            raise pickle.UnpicklingError(f"the checkpoint calls {function!r}, which no RecBole checkpoint does")
-
-    def load_reduce(self):
-        self._check_call(self.stack[-2])
-        super().load_reduce()
-
     def load_build(self):
-        if isinstance(self.stack[-2], type) or callable(self.stack[-2]):
+        if callable(self.stack[-2]):  # a class or a function, which others use too
             raise pickle.UnpicklingError(f"the checkpoint changes {self.stack[-2]!r}, which no RecBole checkpoint does")
         super().load_build()
 
-    def _instantiate(self, klass, args):
-        self._check_call(klass)
-        super()._instantiate(klass, args)
-
-    dispatch[pickle.REDUCE[0]] = load_reduce
     dispatch[pickle.BUILD[0]] = load_build
 
 

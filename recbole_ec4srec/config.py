@@ -10,6 +10,7 @@ import difflib
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Callable
 
 from recbole_ec4srec.errors import ConfigError
 
@@ -19,6 +20,8 @@ WARMUP_LOSSES = ("cl", "sl")
 #: The classes behind the values of the key ``explainer``, by name; :mod:`recbole_ec4srec.explain` fills it.
 EXPLAINERS: dict = {}
 CAPTUM = "captum:"
+#: Of ``resume``: the state of this configuration, where there is one; the empty text is no state at all.
+AUTO = "auto"
 
 ALIASES = {"EC4SRec(SSL)": "EC4SRecSSL", "EC4SRec(SL)": "EC4SRecSL"}
 
@@ -29,6 +32,16 @@ PRESETS = {
     "EC4SRecSL": {"lambda_cl_pos": 0, "lambda_cl_neg": 0},
     "CL4SRec": {"num_updates": 0, "update_epochs": [], "warmup": ["cl"]},
     "DuoRec": {"num_updates": 0, "update_epochs": [], "warmup": ["sl"]},
+}
+
+
+#: The views that each contrastive loss takes from a batch.
+VIEWS = {
+    "cl": ("cl_1", "cl_2"),
+    "sl": ("sl",),
+    "cl_pos": ("cl_pos_1", "cl_pos_2"),
+    "cl_neg": ("cl_pos_1", "cl_pos_2", "cl_neg"),
+    "sl_pos": ("sl_pos",),
 }
 
 
@@ -52,21 +65,6 @@ class Number:
         kind = "an integer" if self.integer else "a number"
         low = f"{'>' if self.above else '>='} {self.low:g}"
         return f"{kind} {low}" + (f" and <= {self.high:g}" if self.high < math.inf else "")
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One of a few words."""
-
-    words: tuple
-
-    def parse(self, value):
-        if value not in self.words:
-            raise ValueError
-        return value
-
-    def __str__(self):
-        return "one of " + ", ".join(self.words)
 
 
 @dataclass(frozen=True)
@@ -96,44 +94,35 @@ class Epochs:
     """A list of epochs, counted from 1; kept in ascending order."""
 
     def parse(self, value):
-        if value is None:
-            value = []
-        if isinstance(value, int) and not isinstance(value, bool):
-            value = [value]
-        if not isinstance(value, (list, tuple)):
+        given = [] if value is None else value if isinstance(value, (list, tuple)) else [value]
+        epochs = [Number(1, integer=True).parse(epoch) for epoch in given]
+        if len(set(epochs)) != len(epochs):
             raise ValueError
-        if any(isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 1 for epoch in value):
-            raise ValueError
-        if len(set(value)) != len(value):
-            raise ValueError
-        return sorted(value)
+        return sorted(epochs)
 
     def __str__(self):
         return "a list of distinct epochs, counted from 1"
 
 
-class Flag:
+@dataclass(frozen=True)
+class Value:
+    """A value of one type that passes a test, as told in words."""
+
+    kind: type
+    told: str
+    passes: Callable = lambda value: True
+
     def parse(self, value):
-        if not isinstance(value, bool):
+        if not isinstance(value, self.kind) or not self.passes(value):
             raise ValueError
         return value
 
     def __str__(self):
-        return "True or False"
-
-
-class Name:
-    def parse(self, value):
-        if not isinstance(value, str) or not value.isidentifier():
-            raise ValueError
-        return value
-
-    def __str__(self):
-        return "the name of a sequential recommender, such as SASRec"
+        return self.told
 
 
 class ExplainerName:
-    """One of our explanation methods, or one of captum's by its class."""
+    """A name of :data:`EXPLAINERS`, or one of captum's methods by its class."""
 
     def parse(self, value):
         if isinstance(value, str) and value.startswith(CAPTUM):
@@ -149,32 +138,14 @@ class ExplainerName:
         return f"one of {own}, or {CAPTUM}<Class> for an attribution of captum's that takes a forward function"
 
 
-class Text:
-    def parse(self, value):
-        if not isinstance(value, str):
-            raise ValueError
-        return value
-
-    def __str__(self):
-        return "a text"
+def _one_of(*words):
+    return Value(str, "one of " + ", ".join(words), words.__contains__)
 
 
-class State:
-    """Where the state of a training is gone on from; the empty text is nowhere."""
-
-    AUTO = "auto"
-
-    def parse(self, value):
-        if not isinstance(value, str) or (value not in ("", self.AUTO) and not Path(value).is_file()):
-            raise ValueError
-        return value
-
-    def __str__(self):
-        return f"{self.AUTO} or a file that a training with resume has left"
-
+FLAG = Value(bool, "True or False")
 
 KEYS = {
-    "backbone": Name(),
+    "backbone": Value(str, "the name of a sequential recommender, such as SASRec", str.isidentifier),
     # views
     "augmentations": Words(OPERATORS),
     "negative_augmentations": Words(NEGATIVE_OPERATORS),
@@ -182,33 +153,37 @@ KEYS = {
     "mu_m": Number(0, 1),
     "mu_r": Number(0, 1),
     "mu_e": Number(0, 1, above=True),
-    "ertrl_score": Choice(("anchor", "candidate")),
+    "ertrl_score": _one_of("anchor", "candidate"),
     "ertrl_max_candidates": Number(1, integer=True),
     # losses
-    "sim": Choice(("dot", "cos")),
+    "sim": _one_of("dot", "cos"),
     "tau": Number(0, above=True),
     "tau_cl": Number(0, above=True),
     "lambda": Number(0),
     "lambda_cl_pos": Number(0),
     "lambda_cl_neg": Number(0),
     "lambda_sl_pos": Number(0),
-    "view_loss": Choice(("contrastive", "recommendation")),
-    "second_pass": Flag(),
-    "mask_same_target": Flag(),
+    "view_loss": _one_of("contrastive", "recommendation"),
+    "second_pass": FLAG,
+    "mask_same_target": FLAG,
     # schedule
     "warmup": Words(WARMUP_LOSSES, empty=True),
     "num_updates": Number(0, integer=True),
     "update_epochs": Epochs(),
     # explanation
     "explainer": ExplainerName(),
-    "oracle_scores": Text(),
-    "explain_target": Choice(("predicted", "next", "max")),
-    "explain_output": Choice(("logit", "probability")),
+    "oracle_scores": Value(str, "a text"),
+    "explain_target": _one_of("predicted", "next", "max"),
+    "explain_output": _one_of("logit", "probability"),
     "explain_batch_size": Number(1, integer=True),
     # several processes
-    "ddp_backend": Choice(("auto", "nccl", "gloo")),
+    "ddp_backend": _one_of("auto", "nccl", "gloo"),
     # a run that dies
-    "resume": State(),
+    "resume": Value(
+        str,
+        f"{AUTO} or a file that a training with resume has left",
+        lambda value: value in ("", AUTO) or Path(value).is_file(),
+    ),
 }
 
 

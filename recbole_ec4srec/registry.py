@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import functools
-import importlib.util
+import importlib
 import os
 import sys
 import types
@@ -17,6 +17,7 @@ from contextlib import suppress
 from importlib.machinery import ModuleSpec
 
 import yaml
+from recbole.utils import get_model
 
 from recbole_ec4srec import compat, config, distributed, resume
 from recbole_ec4srec.config import ALIASES, properties_dir
@@ -68,15 +69,12 @@ def is_ours(model_class) -> bool:
 
 def _is_recboles(name: str) -> bool:
     """Whether RecBole itself has a model of this name."""
-    for kind in ("general", "context_aware", "sequential", "knowledge_aware", "exlib"):
-        path = f"recbole.model.{kind}_recommender.{name.lower()}"
-        try:
-            known = sys.modules.get(path) or importlib.util.find_spec(path)
-        except ImportError:  # exlib needs libraries that may be missing
-            continue
-        if known is not None and not hasattr(known, "_recbole_ec4srec"):
-            return True
-    return False
+    try:
+        return get_model(name).__module__.startswith("recbole.")
+    except AttributeError:  # one of another spelling: RecBole looks for it in lower case
+        return True
+    except (ValueError, ImportError):  # none; some need libraries that may be missing
+        return False
 
 
 def register_model(model_class: type, *spellings: str) -> None:
@@ -93,7 +91,6 @@ def register_model(model_class: type, *spellings: str) -> None:
         path = f"recbole.model.sequential_recommender.{name.lower()}"
         module = types.ModuleType(path, f"Stands in for a module of RecBole so that it finds {name}.")
         module.__spec__ = ModuleSpec(path, None)
-        module._recbole_ec4srec = True
         setattr(module, name, model_class)
         sys.modules[path] = module
         if is_ours(model_class):
@@ -203,9 +200,13 @@ def _get_final_config_dict(original, self):
     compat.default_negative_sampling(final, given)
     config.validate_common(final)
     if is_ours(self.model_class):
-        known = {key for keys in self.parameters.values() for key in keys} | set(self.internal_config_dict)
-        config.validate(self.model, final, given, known)
+        config.validate(self.model, final, given, known_keys(self))
     return final
+
+
+def known_keys(config) -> set:
+    """The keys that RecBole's and our property files have for a configuration."""
+    return {key for keys in config.parameters.values() for key in keys} | set(config.internal_config_dict)
 
 
 def _get_dataloader(original, settings, phase):

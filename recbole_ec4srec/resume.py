@@ -27,7 +27,7 @@ from recbole.trainer import S3RecTrainer, Trainer
 from recbole.utils import set_color
 
 from recbole_ec4srec.checkpoint import check_whole, load_checkpoint
-from recbole_ec4srec.config import State
+from recbole_ec4srec.config import AUTO
 from recbole_ec4srec.errors import ConfigError
 
 #: Settings that say where and how a training is computed, not what.
@@ -60,6 +60,12 @@ def _as_json(value):
         return None
 
 
+def differences(theirs: dict, here: dict) -> str:
+    """What two sets of settings differ in, in words, five of them at the most; empty where they are the same."""
+    others = [key for key in {**theirs, **here} if theirs.get(key) != here.get(key)]
+    return ", ".join(f"{key} {theirs.get(key)!r}, here {here.get(key)!r}" for key in others[:5])
+
+
 class Resumable:
     """What is mixed into a trainer of RecBole's so that it leaves its state after each epoch that it evaluates.
 
@@ -82,7 +88,7 @@ class Resumable:
         if wanted:
             digest = hashlib.sha256(self.settings.encode()).hexdigest()[:8]
             name = f"{config['model']}-{config['dataset']}-{digest}.state"
-            self.keep_state(Path(config["checkpoint_dir"], name), None if wanted == State.AUTO else Path(wanted))
+            self.keep_state(Path(config["checkpoint_dir"], name), None if wanted == AUTO else Path(wanted))
 
     def keep_state(self, file: Path, continue_from: Path | None = None) -> None:
         """Leave the state in ``file``, and go on from ``continue_from``, or from what was left in ``file``."""
@@ -184,10 +190,7 @@ class Resumable:
     def _own_state(self, file):
         """What is in ``file``, if it is whole and this training's."""
         state = read_state(file)
-        theirs = json.loads(state["settings"])
-        others = [key for key in {**theirs, **self._settings} if theirs.get(key) != self._settings.get(key)]
-        if others:
-            told = ", ".join(f"{key} {theirs.get(key)!r}, here {self._settings.get(key)!r}" for key in others[:5])
+        if told := differences(json.loads(state["settings"]), self._settings):
             raise ConfigError(f"resume: {file} was left by another training: {told}")
         return state
 

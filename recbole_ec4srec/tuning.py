@@ -27,8 +27,8 @@ from recbole.utils import dict2str
 from recbole_ec4srec.config import properties_dir
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.quick_start import objective_function
-from recbole_ec4srec.registry import canonical_name
-from recbole_ec4srec.resume import plain, plain_settings
+from recbole_ec4srec.registry import canonical_name, known_keys
+from recbole_ec4srec.resume import differences, plain, plain_settings
 
 #: What stands behind the kinds of parameters in a file of RecBole's.
 KINDS = {
@@ -144,9 +144,7 @@ class Journal:
         except (ValueError, KeyError, TypeError):
             raise ConfigError(f"output_file: {file} is no journal of a search; give another --output_file") from None
         for part, here in search.items():
-            others = [key for key in {**theirs[part], **here} if theirs[part].get(key) != here.get(key)]
-            if others:
-                told = ", ".join(f"{key} {theirs[part].get(key)!r}, here {here.get(key)!r}" for key in others[:5])
+            if told := differences(theirs[part], here):
                 raise ConfigError(
                     f"output_file: {file} is the journal of a search of other {part}: {told}; "
                     "give another --output_file, or remove it"
@@ -172,15 +170,16 @@ class Journal:
     @property
     def best(self):
         """The first trial with the best validation score, or None."""
-
-        def score(record):
-            return record["best_valid_score"] * (1 if record["valid_score_bigger"] else -1)
-
-        return max((record for record in self.records if record["status"] == "ok"), key=score, default=None)
+        return max((record for record in self.records if record["status"] == "ok"), key=_score, default=None)
 
     @property
     def trials_since_best(self) -> int:
         return len(self.records) - 1 - (self.records.index(self.best) if self.best else -1)
+
+
+def _score(record):
+    """The validation score of a trial, the larger the better."""
+    return record["best_valid_score"] * (1 if record["valid_score_bigger"] else -1)
 
 
 class Search:
@@ -197,8 +196,7 @@ class Search:
 
     def __init__(self, space, journal, model=None, dataset=None, config_files=None):
         config = _config(space, model, dataset, config_files)
-        known = {key for keys in config.parameters.values() for key in keys} | set(config.internal_config_dict)
-        known |= set(config.file_config_dict)
+        known = known_keys(config) | set(config.file_config_dict)
         for name in space:
             if name not in known:
                 close = difflib.get_close_matches(name, known, n=1)
@@ -268,37 +266,27 @@ def run_trial(point: dict, settings: dict) -> dict:
 
 
 def search_with_hyperopt(search: Search, algo="exhaustive", max_evals=10, early_stop=10) -> None:
-    """RecBole's ``HyperTuning`` with trials that may fail; those of the journal are not run again."""
+    """RecBole's ``HyperTuning`` with trials of ours, which may fail; those of the journal are not run again."""
     try:
         import hyperopt
     except ImportError:
         sys.exit("error: run_hyper needs hyperopt: pip install 'recbole_ec4srec[tune]'")
 
-    class Failed(Exception):
-        pass
-
-    class Tuning(HyperTuning):
-        def trial(self, params):
-            try:
-                return super().trial(params)
-            except Failed:  # early stopping compares losses, by a formula in which infinity is no number
-                return {"status": hyperopt.STATUS_FAIL, "loss": sys.float_info.max}
-
-    def objective(drawn, _):
+    def trial(drawn):
         point = search.point(drawn)
         record = search.journal.find(point)
         if record is None:
             record = run_trial(point, search.settings)
             search.journal.add(record)
-        if record["status"] == "failed":
-            raise Failed
-        return record
+        if record["status"] == "failed":  # early stopping compares losses, by a formula in which infinity is no number
+            return {"status": hyperopt.STATUS_FAIL, "loss": sys.float_info.max}
+        return {"status": hyperopt.STATUS_OK, "loss": -_score(record)}
 
     space = {}
     for name, (kind, values) in search.space.items():
         space.setdefault(kind, {})[name] = values
-    tuning = Tuning(objective, params_dict=space, algo=algo, max_evals=max_evals, early_stop=early_stop)
-    suggest = tuning.algo
+    tuning = HyperTuning(None, params_dict=space, algo=algo, max_evals=max_evals, early_stop=early_stop)
+    tuning.trial, suggest = trial, tuning.algo
     # Drawn by the number of the trial: a search that starts again comes by the points of the journal.
     tuning.algo = lambda ids, domain, trials, _: suggest(ids, domain, trials, search.seed + ids[0])
     with contextlib.suppress(hyperopt.exceptions.AllTrialsFailed):  # told by the caller

@@ -1,10 +1,12 @@
 """Checkpoints are data: what is written is plain, and a pickle that could run code is refused."""
 
+import copyreg
 import pickle
 import sys
 import types
 from collections import OrderedDict
 
+import numpy as np
 import pytest
 import torch
 from recbole.config import Config
@@ -34,6 +36,17 @@ def test_what_is_saved_is_plain_and_loads_as_recboles(model, experiment, tmp_pat
     assert Trainer(config, loaded).evaluate(test_data, model_file=file) == expected
 
 
+@pytest.mark.parametrize("model", ["EASE", "ItemKNN"])
+def test_recboles_models_of_matrices_are_read_too(model, experiment):
+    trained = experiment(model, user_inter_num_interval="[3,30]")
+    trained.fit()
+    file = trained.trainer.saved_model_file
+    config, loaded, _, _, _, test_data = load_data_and_model(file)
+    assert config.final_config_dict == trained.config.final_config_dict
+    expected = trained.trainer.evaluate(trained.test_data)
+    assert Trainer(config, loaded).evaluate(test_data, model_file=file) == expected
+
+
 def test_what_is_not_plain_in_a_configuration_is_told_and_left_out(experiment, tmp_path, caplog):
     trained = experiment("CL4SRec", n_layers=1)
     trained.config["note"] = {"kept": [1, (2.5, "x", None)], "lost": object()}
@@ -49,6 +62,13 @@ def test_a_checkpoint_of_several_processes_loads_in_one(experiment):
     trained.trainer._save_checkpoint(0)
     config = checkpoint.load_checkpoint(trained.trainer.saved_model_file)["config"]
     assert config["single_spec"] and config["local_rank"] == 0
+
+
+def test_a_checkpoint_of_a_class_that_recbole_cannot_name_is_read(experiment):
+    trained = experiment("CL4SRec", n_layers=1)
+    trained.config.model = "SomebodysOwn"
+    trained.trainer._save_checkpoint(0)
+    assert checkpoint.load_checkpoint(trained.trainer.saved_model_file)["config"]["n_layers"] == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"text", "half"])
@@ -158,12 +178,27 @@ def test_the_attacks_would_work_on_a_plain_torch_load(write_checkpoint, tmp_path
         sys.modules.pop("imports_create", None)
 
 
+class Made(Call):
+    """Pickled, this is an array that unpickling makes without calling its class."""
+
+    __class__ = np.ndarray  # which pickle compares
+
+
+ADDRESS = np.ndarray, (1,), "O", b"nowhere!"
+
+
+@pytest.mark.parametrize("hostile", [Call(*ADDRESS), Made(copyreg.__newobj__, *ADDRESS)])
+def test_bytes_are_not_taken_for_the_addresses_of_objects(hostile, write_checkpoint):
+    with pytest.raises(pickle.UnpicklingError, match=r"ndarray\(\) takes no arguments"):
+        checkpoint.load_checkpoint(write_checkpoint(hostile))
+
+
 class Harmless:
     pass
 
 
 def test_a_class_that_the_user_allows_is_let_through(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "_CALLED", set(checkpoint._CALLED))
+    monkeypatch.setattr(checkpoint, "_ALLOWED", set(checkpoint._ALLOWED))
     torch.save({"state_dict": {}, "other_parameter": Harmless()}, tmp_path / "own.pth")
     with pytest.raises(pickle.UnpicklingError, match=r"allow_in_checkpoints\(Harmless\)"):
         checkpoint.load_checkpoint(tmp_path / "own.pth")

@@ -207,8 +207,8 @@ def test_no_window_is_stored(both, rich):
 def test_all_splits_share_one_history(both):
     _, ours = both()
     train, valid, test = ours.build()
-    for field in train._history:
-        assert train._history[field].data_ptr() == valid._history[field].data_ptr() == test._history[field].data_ptr()
+    for field in train.history:
+        assert train.history[field].data_ptr() == valid.history[field].data_ptr() == test.history[field].data_ptr()
 
 
 def test_item_sequences_are_the_windows_alone(both, rich):
@@ -234,7 +234,7 @@ def test_a_batch_can_be_changed_without_changing_the_data(both):
 
 def fingerprint(dataset):
     """A hash of all that is stored, byte for byte."""
-    stored = [*dataset._history.interaction.items(), *dataset.inter_feat.interaction.items()]
+    stored = [*dataset.history.interaction.items(), *dataset.inter_feat.interaction.items()]
     return {field: hashlib.sha256(values.numpy().tobytes()).hexdigest() for field, values in stored}
 
 

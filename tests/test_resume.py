@@ -43,8 +43,8 @@ def outcome(data_path, tmp_path):
         output, work = tmp_path / f"results{kills}", tmp_path / f"work{kills}"
         for kill in kills:
 
-            def die(training, kill=kill):
-                if training.epochs[-1]["epoch"] == kill:
+            def die(trainer, kill=kill):
+                if trainer.history[-1]["epoch"] == kill:
                     raise Killed
 
             with pytest.raises(Killed):

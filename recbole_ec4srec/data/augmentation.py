@@ -62,14 +62,19 @@ def _keep(item_seq, kept):
     return torch.where(_positions(item_seq) < lengths.unsqueeze(1), view, 0), lengths
 
 
-def crop(item_seq: Tensor, item_seq_len: Tensor, ratio: float, generator=None):
-    """A random contiguous sub-sequence of ``max(1, floor(ratio * n))`` items."""
-    size = item_count(ratio, item_seq_len).clamp(min=1)
+def _stretch(item_seq, item_seq_len, size, generator):
+    """Where a random contiguous sub-sequence of ``size [B]`` items is, ``[B, L]``."""
     free = item_seq_len - size + 1
     draw = torch.rand(len(item_seq), generator=generator, device=item_seq.device, dtype=torch.double)
     start = (draw * free).long().clamp(max=free - 1).unsqueeze(1)
     position = _positions(item_seq)
-    return _keep(item_seq, (position >= start) & (position < start + size.unsqueeze(1)))
+    return (position >= start) & (position < start + size.unsqueeze(1))
+
+
+def crop(item_seq: Tensor, item_seq_len: Tensor, ratio: float, generator=None):
+    """A random contiguous sub-sequence of ``max(1, floor(ratio * n))`` items."""
+    size = item_count(ratio, item_seq_len).clamp(min=1)
+    return _keep(item_seq, _stretch(item_seq, item_seq_len, size, generator))
 
 
 def mask(item_seq: Tensor, item_seq_len: Tensor, ratio: float, mask_id: int, generator=None):
@@ -81,12 +86,7 @@ def mask(item_seq: Tensor, item_seq_len: Tensor, ratio: float, mask_id: int, gen
 
 def reorder(item_seq: Tensor, item_seq_len: Tensor, ratio: float, generator=None):
     """A random contiguous sub-sequence of ``floor(ratio * n)`` items is shuffled."""
-    size = item_count(ratio, item_seq_len)
-    free = item_seq_len - size + 1
-    draw = torch.rand(len(item_seq), generator=generator, device=item_seq.device, dtype=torch.double)
-    start = (draw * free).long().clamp(max=free - 1).unsqueeze(1)
-    position = _positions(item_seq)
-    chosen = (position >= start) & (position < start + size.unsqueeze(1))
+    chosen = _stretch(item_seq, item_seq_len, item_count(ratio, item_seq_len), generator)
     return _shuffle(item_seq, chosen, generator), item_seq_len.clone()
 
 

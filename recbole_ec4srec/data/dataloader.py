@@ -6,28 +6,17 @@ import numpy as np
 import torch
 from recbole.data.dataloader import TrainDataLoader
 
-from recbole_ec4srec.config import loss_weights
+from recbole_ec4srec.config import VIEWS, loss_weights
 from recbole_ec4srec.data.augmentation import GuidedAugmentation, RandomAugmentation
 from recbole_ec4srec.data.dataset import SequenceBatch
 from recbole_ec4srec.data.importance import ImportanceTable
 from recbole_ec4srec.data.retrieval import GuidedRetrieval, RandomRetrieval, SameTargetIndex
 
-#: The views that each contrastive loss needs.
-VIEWS = {
-    "cl": ("cl_1", "cl_2"),
-    "sl": ("sl",),
-    "cl_pos": ("cl_pos_1", "cl_pos_2"),
-    "cl_neg": ("cl_pos_1", "cl_pos_2", "cl_neg"),
-    "sl_pos": ("sl_pos",),
-}
-#: Field of a batch, ``[B]`` bool: the instance has a negative view.
-NEGATIVE_VALID = "cl_neg_valid"
-
 
 class EC4SRecTrainDataLoader(TrainDataLoader):
     """RecBole's training loader, with views.
 
-    A batch has RecBole's fields and, for each view ``V`` of :data:`VIEWS` that a loss of positive weight needs, the
+    A batch has RecBole's fields and, for each view ``V`` that a loss of positive weight needs (``config.VIEWS``), the
     fields ``V_<item_id_list>`` ``[B, L]`` and ``V_<item_length>`` ``[B]``; what is retrieved has ``V_<user_id>``
     ``[B]`` too. Until :meth:`set_importance` is called these are the random views of the warm-up (``cl_1``, ``cl_2``,
     ``sl``), afterwards the explanation-guided ones (``cl_pos_1``, ``cl_pos_2``, ``cl_neg``, ``sl_pos``).
@@ -150,9 +139,8 @@ class EC4SRecTrainDataLoader(TrainDataLoader):
             importance = self.importance.rows(rows)[:, : item_seq.shape[1]]
             views["cl_pos_1"], views["cl_pos_2"] = self._guided.positive(item_seq, lengths, importance, generator)
             if "cl_neg" in views:
-                *views["cl_neg"], fields[NEGATIVE_VALID] = self._guided.negative(
-                    item_seq, lengths, importance, generator
-                )
+                *views["cl_neg"], valid = self._guided.negative(item_seq, lengths, importance, generator)
+                fields["cl_neg_valid"] = valid  # [B] bool: the instance has a negative view
         for name in ("sl", "sl_pos"):
             if name in views:
                 found = self._retrieval.draw(rows, generator)

@@ -60,12 +60,13 @@ class EC4SRecDataset(CheckedDataset):
     """RecBole's ``SequentialDataset`` with the windows cut per batch instead of stored.
 
     ``inter_feat`` holds a row per instance with the fields of its next item, its window's length and where in
-    ``_history`` the window starts; the ``*_list`` fields appear in what ``dataset[index]`` returns.
+    :attr:`history` the window starts; the ``*_list`` fields appear in what ``dataset[index]`` returns.
     """
 
     WINDOW_START = "_window_start"
 
-    _history = None
+    #: Every interaction once, of all users and in the order of time; None where windows were read from files.
+    history = None
 
     def data_augmentation(self):
         """Make the instances: every prefix of a user's sequence, cut to its last ``MAX_ITEM_LIST_LENGTH`` items, with
@@ -85,7 +86,7 @@ class EC4SRecDataset(CheckedDataset):
         instances = {field: history[field][index] for field in history}
         instances[self.item_list_length_field] = torch.from_numpy(length)
         instances[self.WINDOW_START] = torch.from_numpy(target - length)
-        self._history = history
+        self.history = history
         self.inter_feat = _Table(instances)
 
     def _grouped_index(self, group_by_list):
@@ -104,16 +105,16 @@ class EC4SRecDataset(CheckedDataset):
 
     def __getitem__(self, index, join=True):
         """Instances with their windows, as a :class:`SequenceBatch`; ``index`` is anything that selects rows."""
-        if self._history is None:  # pre-split files (benchmark_filename) come with their windows
+        if self.history is None:  # pre-split files (benchmark_filename) come with their windows
             return super().__getitem__(index, join)
         rows = self._rows(index)
         batch = {field: self.inter_feat[field][rows] for field in self.inter_feat if field != self.WINDOW_START}
         lengths = batch[self.item_list_length_field]
         position, inside = self.window_cells(rows)
         unused = (self.config["unused_col"] or {}).get("inter", ())
-        for field in self._history:
+        for field in self.history:
             if field != self.uid_field and f"{field}{self.config['LIST_SUFFIX']}" not in unused:
-                values = self._history[field][position]
+                values = self.history[field][position]
                 mask = inside.view(inside.shape + (1,) * (values.dim() - 2))
                 batch[getattr(self, f"{field}_list_field")] = torch.where(mask, values, torch.zeros_like(values))
         batch = SequenceBatch(batch, {self.item_list_length_field: lengths.numpy().copy()})
@@ -122,20 +123,20 @@ class EC4SRecDataset(CheckedDataset):
     def item_sequences(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Item ids ``[R, L]``, padded with 0 on the right, and lengths ``[R]`` of the instances ``rows``."""
         lengths = self.inter_feat[self.item_list_length_field][rows]
-        if self._history is None:
+        if self.history is None:
             return self.inter_feat[self.item_id_list_field][rows], lengths
         position, inside = self.window_cells(rows)
-        return self._history[self.iid_field][position] * inside, lengths
+        return self.history[self.iid_field][position] * inside, lengths
+
+    def explained(self, rows: torch.Tensor) -> tuple:
+        """What explainers ask of instances: :meth:`item_sequences`, next items ``[R]`` and users ``[R]``."""
+        fields = (self.inter_feat[field][rows] for field in (self.iid_field, self.uid_field))
+        return (*self.item_sequences(rows), *fields)
 
     @property
     def item_seq_len(self) -> torch.Tensor:
         """The length of every instance's window, ``[N]``."""
         return self.inter_feat[self.item_list_length_field]
-
-    @property
-    def history(self):
-        """Every interaction once, of all users and in the order of time; None where windows were read from files."""
-        return self._history
 
     @property
     def window_start(self) -> torch.Tensor:
@@ -158,13 +159,13 @@ class EC4SRecDataset(CheckedDataset):
 
     def inter_matrix(self, form="coo", value_field=None):
         """RecBole's user-item matrix: the next item of every instance, and the first item of each user in it."""
-        if self._history is None:
+        if self.history is None:
             return super().inter_matrix(form, value_field)
         first = self.inter_feat[self.item_list_length_field] == 1
         start = self.inter_feat[self.WINDOW_START][first]
         both = {
-            field: torch.cat([self.inter_feat[field], self._history[field][start]])
-            for field in self._history
+            field: torch.cat([self.inter_feat[field], self.history[field][start]])
+            for field in self.history
             if field in self.inter_feat
         }
         return self._create_sparse_matrix(Interaction(both), self.uid_field, self.iid_field, form, value_field)

@@ -20,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
+from recbole_ec4srec.resume import replacing
+
 #: Users, items and interactions that the paper's Table 2 counts.
 COUNTS = {
     "amazon-beauty": (22_363, 12_101, 198_502),
@@ -141,13 +143,11 @@ def write(folder: Path, name: str, users, items, user, item, time) -> Path:
     """Write ``folder/name/name.inter``; the file appears whole or not at all."""
     file = folder / name / f"{name}.inter"
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8") as out:
+    with replacing(file) as temporary, temporary.open("w", encoding="utf-8") as out:
         out.write("user_id:token\titem_id:token\ttimestamp:float\n")
         out.writelines(
             f"{users[u]}\t{items[i]}\t{t:.15g}\n" for u, i, t in zip(user.tolist(), item.tolist(), time.tolist())
         )
-    temporary.replace(file)
     return file
 
 

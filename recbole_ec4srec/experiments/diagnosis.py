@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 
 from recbole_ec4srec.experiments.plans import CONTROL, OURS
-from recbole_ec4srec.experiments.records import Run, settings_of
 from recbole_ec4srec.experiments.tables import spread, write_table
 from recbole_ec4srec.experiments.training import trained
 from recbole_ec4srec.model.ec4srec import VIEWS
@@ -29,9 +28,7 @@ def diagnosis(args) -> None:
             if args.rows and row.label not in args.rows:
                 continue
             for seed in args.seeds:
-                settings = settings_of(row.model, dataset, row.settings, args.settings)
-                run = Run(row.label, row.model, dataset, seed, settings)
-                training = trained(run, args.output, args.work)
+                training = trained(row.run(dataset, seed, args.settings), args.output, args.work)
                 if training.trainer.update_epochs:
                     training.trainer.update_importance(training.train_data)
                 for found, table in zip(_measure(training), (views, losses, representations)):

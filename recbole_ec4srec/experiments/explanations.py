@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-
 import torch
 
 from recbole_ec4srec.config import ConfigError
 from recbole_ec4srec.data.synthetic import HISTORY, IMPORTANT
 from recbole_ec4srec.experiments.plans import CONTROL, RANDOM_MASKING
-from recbole_ec4srec.experiments.records import Run, settings_of
-from recbole_ec4srec.experiments.tables import spread, write_table
+from recbole_ec4srec.experiments.tables import spread, write_csv, write_table
 from recbole_ec4srec.experiments.training import trained
 from recbole_ec4srec.explain import build_explainer
 from recbole_ec4srec.explain.faithfulness import SHARES, measure
@@ -20,9 +17,8 @@ EXPLAINERS = ("random", "occlusion", "saliency", "integrated_gradients", "attent
 
 def _trained(args, row, dataset):
     """A model of ``row`` for each seed, with its best epoch's weights; the runs leave records as those of tables do."""
-    settings = settings_of(row.model, dataset, row.settings, args.settings)
     for seed in args.seeds:
-        yield trained(Run(row.label, row.model, dataset, seed, settings), args.output, args.work)
+        yield trained(row.run(dataset, seed, args.settings), args.output, args.work)
 
 
 def _dataset(args, default):
@@ -52,11 +48,8 @@ def recovery(args) -> None:
         dataset, device = training.dataset, training.config["device"]
         rows = (dataset.item_seq_len == HISTORY).nonzero().squeeze(1)
         important = dataset.history["important"][dataset.window_cells(rows)[0]][:, :HISTORY] > 0
-        given = [
-            *dataset.item_sequences(rows),
-            *(dataset.inter_feat[f][rows] for f in (dataset.iid_field, dataset.uid_field)),
-        ]
-        given[0] = given[0][:, :HISTORY]
+        item_seq, *others = dataset.explained(rows)
+        given = [item_seq[:, :HISTORY], *others]
         for name, explainer in _explainers(training):
             for target in ("predicted", "next"):
                 explainer.target = target
@@ -84,9 +77,7 @@ def faithfulness(args) -> None:
     found, last = {}, {}
     for training in _trained(args, CONTROL, _dataset(args, "ml-100k")):
         device, dataset = training.config["device"], training.test_data._dataset
-        rows = torch.arange(len(dataset))
-        item_seq, lengths = dataset.item_sequences(rows)
-        given = [item_seq, lengths, dataset.inter_feat[dataset.iid_field], dataset.inter_feat[dataset.uid_field]]
+        given = dataset.explained(torch.arange(len(dataset)))
         item_seq, lengths, following, user = (tensor.to(device) for tensor in given)
         for name, explainer in _explainers(training):
             importance = explainer.attribute(item_seq, lengths, following, user)
@@ -124,11 +115,9 @@ def _plot(path, curves) -> None:
     """Write ``path.png`` and the data of it, ``path_curves.csv``."""
     from matplotlib.figure import Figure  # without pyplot no display is looked for
 
-    with path.with_name(f"{path.name}_curves.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["explainer", "curve", *SHARES])
-        for name, sides in curves.items():
-            writer.writerows([name, side, *values] for side, values in zip(("deletion", "insertion"), sides))
+    named = [(name, *side) for name, sides in curves.items() for side in zip(("deletion", "insertion"), sides)]
+    rows = [["explainer", "curve", *SHARES], *([name, side, *values] for name, side, values in named)]
+    write_csv(path.with_name(f"{path.name}_curves.csv"), rows)
     figure = Figure(figsize=(10, 4))
     axes = figure.subplots(1, 2, sharey=True)
     titles = "most important items taken away", "most important items alone"

@@ -22,6 +22,10 @@ class Row:
     line: str = ""
     x: float | None = None
 
+    def run(self, dataset: str, seed: int, given: dict) -> Run:
+        """The run of this row on a data set; ``given`` settings win."""
+        return Run(self.label, self.model, dataset, seed, settings_of(self.model, dataset, self.settings, given))
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -45,10 +49,7 @@ class Plan:
     def runs(self, dataset: str, seeds, given: dict, labels=None) -> dict:
         """``{label: [a run for each of ``seeds``]}``; ``given`` settings win, of ``labels`` alone."""
         return {
-            row.label: [
-                Run(row.label, row.model, dataset, seed, settings_of(row.model, dataset, row.settings, given))
-                for seed in seeds
-            ]
+            row.label: [row.run(dataset, seed, given) for seed in seeds]
             for row in self.rows
             if not labels or row.label in labels
         }
@@ -114,7 +115,7 @@ PLANS = {
         ("synthetic",),
         ("hit@3", "ndcg@3"),
         "random",
-        paper.TABLE1,
+        paper.PRINTED["table1"],
     ),
     "table3": Plan(
         "Table 3: overall results",
@@ -127,7 +128,7 @@ PLANS = {
         ),
         (*AMAZON, "ml-1m"),
         control="control",
-        paper={**paper.TABLE3, "ml-100k": paper.AUTHORS_ML100K},
+        paper=paper.PRINTED["table3"],
     ),
     "table4": Plan(
         "Table 4: other backbones",
@@ -137,7 +138,7 @@ PLANS = {
             for row in (CONTROL, *OURS)
         ),
         AMAZON,
-        paper=paper.TABLE4,
+        paper=paper.PRINTED["table4"],
     ),
     "table5": Plan(
         "Table 5: without one of the augmentations",
@@ -151,7 +152,7 @@ PLANS = {
         ),
         AMAZON,
         ("ndcg@5",),
-        paper=paper.TABLE5,
+        paper=paper.PRINTED["table5"],
     ),
     "figure3": Plan(
         "Figure 3: validation NDCG@5 by epoch, p importance updates",
@@ -200,7 +201,7 @@ PLANS = {
         ),
         AMAZON[:2],
         ("ndcg@5",),
-        paper=paper.FIGURE6,
+        paper=paper.PRINTED["figure6"],
         figure="lines",
     ),
     "figure7": Plan(

@@ -17,7 +17,7 @@ import torch
 import yaml
 
 from recbole_ec4srec.config import PRESETS, properties_dir
-from recbole_ec4srec.resume import ELSEWHERE, plain_settings
+from recbole_ec4srec.resume import ELSEWHERE, plain_settings, replacing
 
 PACKAGES = ("recbole_ec4srec", "recbole", "torch", "numpy", "scipy", "captum")
 
@@ -86,9 +86,8 @@ def write(folder: Path, run: Run, config, **found) -> None:
     }
     file = folder / "records" / f"{run.name}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text(_as_text(record), encoding="utf-8")
-    temporary.replace(file)
+    with replacing(file) as temporary:
+        temporary.write_text(_as_text(record), encoding="utf-8")
 
 
 def _as_text(record: dict) -> str:

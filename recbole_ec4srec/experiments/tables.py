@@ -17,14 +17,18 @@ def spread(values) -> str:
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.4f}"
 
 
+def write_csv(path: Path, rows) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+
+
 def write_table(path: Path, header, rows, caption: str) -> str:
     """Write ``path.md`` and ``path.csv``; the text of the former."""
     lines = [caption, "", *(f"| {' | '.join(map(str, row))} |" for row in (header, ["---"] * len(header), *rows))]
     text = "\n".join(lines) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_suffix(".md").write_text(text, encoding="utf-8")
-    with path.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *rows])
+    write_csv(path.with_suffix(".csv"), [header, *rows])
     return text
 
 
@@ -112,9 +116,8 @@ def _figure(plan, found, path, dataset):
         ]
         for label, seed, curve in curves:
             axis.plot(*zip(*curve), label=f"{label}, seed {seed}")
-        with path.with_name(f"{path.name}-curves.csv").open("w", newline="", encoding="utf-8") as file:
-            rows = [[label, seed, *point] for label, seed, curve in curves for point in curve]
-            csv.writer(file).writerows([["", "seed", "epoch", f"validation {metric}"], *rows])
+        rows = [[label, seed, *point] for label, seed, curve in curves for point in curve]
+        write_csv(path.with_name(f"{path.name}-curves.csv"), [["", "seed", "epoch", f"validation {metric}"], *rows])
         axis.set(xlabel="epoch", ylabel=f"validation {_title(metric)}")
     elif plan.figure == "lines":
         points = {}

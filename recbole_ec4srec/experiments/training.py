@@ -52,59 +52,37 @@ class Training:
         self.model = get_model(config["model"])(config, self.dataset).to(config["device"])
         self.trainer = resumable(get_trainer(config["MODEL_TYPE"], config["model"]))(config, self.model)
         work.mkdir(parents=True, exist_ok=True)
-        self._state = work / f"{run.name}.state"
+        self.state = work / f"{run.name}.state"
         self.trainer.saved_model_file = str(work / f"{run.name}.pth")
 
-    def fit(self, progress=lambda training: None) -> None:
-        """Train to the end and load the best model; ``progress(self)`` is called after each epoch."""
-        if not self._state.is_file():
-            warmup.take(self.run, self.trainer, self._state)
-        self.trainer.keep_state(self._state)
+    def fit(self, progress=lambda trainer: None) -> None:
+        """Train to the end and load the best model; ``progress(trainer)`` is called after each epoch."""
+        if not self.state.is_file():
+            warmup.take(self.run, self.trainer, self.state)
+        self.trainer.keep_state(self.state)
 
         def after_epoch(*_):
-            warmup.leave(self.run, self.trainer, self._state)
-            progress(self)
+            warmup.leave(self.run, self.trainer, self.state)
+            progress(self.trainer)
 
         self.trainer.fit(self.train_data, self.valid_data, verbose=False, callback_fn=after_epoch)
         self.test = plain(self.trainer.evaluate(self.test_data, load_best_model=True))
 
-    @property
-    def epochs(self) -> list:
-        """What :attr:`~recbole_ec4srec.resume.Resumable.history` has of every epoch."""
-        return self.trainer.history
-
-    def load(self) -> bool:
-        """Give the model the weights of its best epoch, where an ended training left them; whether it did."""
-        file = Path(self.trainer.saved_model_file)
-        if not file.is_file() or self._state.is_file():
-            return False
-        self.model.load_state_dict(load_checkpoint(file, self.config["device"])["state_dict"])
-        return True
-
     def pretrain(self, file: Path) -> None:
         """The first stage of S3Rec, gone on with after its last whole epoch; its weights go to ``file``."""
         trainer = self.trainer
-        if self._state.is_file():
-            state = read_state(self._state)
+        if self.state.is_file():
+            state = read_state(self.state)
             load_state(state, trainer, self.train_data)
             trainer.start_epoch = state["epoch"]
         trainer.save_step = 1
         trainer.save_pretrained_model = lambda epoch, _: save_state(
-            self._state, trainer, self.train_data, epoch=epoch + 1
+            self.state, trainer, self.train_data, epoch=epoch + 1
         )
         trainer.pretrain(self.train_data, verbose=False)
         with replacing(file) as temporary:
             torch.save({"state_dict": self.model.state_dict()}, temporary)
-        remove_state(self._state)
-
-    @property
-    def best(self) -> dict:
-        """The epoch whose model was kept, :attr:`~recbole_ec4srec.resume.Resumable.best`."""
-        return self.trainer.best
-
-    def end(self) -> None:
-        """Nothing is to be gone on with."""
-        remove_state(self._state)
+        remove_state(self.state)
 
     @torch.no_grad()
     def ranks(self) -> np.ndarray:
@@ -122,7 +100,7 @@ class Training:
         return rank[user.argsort()].numpy()
 
 
-def record(run: Run, output: Path, work: Path, progress=lambda training: None) -> None:
+def record(run: Run, output: Path, work: Path, progress=lambda trainer: None) -> None:
     """Train a run and write its record; what an earlier process left of it is gone on with."""
     commit, pretrained, settings = records.commit(), None, {}  # before files change under a long run
     if run.model == "S3Rec":
@@ -133,31 +111,31 @@ def record(run: Run, output: Path, work: Path, progress=lambda training: None) -
         settings = {"train_stage": "finetune", "pre_model_path": str(pretrained)}
     training = Training(run, work, **settings)
     training.fit(progress)
-    best = training.best
+    trainer = training.trainer
     records.write(
         output,
         run,
-        best_epoch=best["epoch"],
-        valid=best["valid"],
+        best_epoch=trainer.best["epoch"],
+        valid=trainer.best["valid"],
         test=training.test,
-        seconds=round(training.trainer.seconds, 1),
-        epochs=training.epochs,
+        seconds=round(trainer.seconds, 1),
+        epochs=trainer.history,
         ranks=records.pack(training.ranks()),
         commit=commit,
         config=training.config,
     )
-    training.end()
+    remove_state(training.state)
     if pretrained:
         pretrained.unlink()
 
 
 def trained(run: Run, output: Path, work: Path) -> Training:
     """A recorded run with the weights of its best epoch; it is trained first where they are not there."""
-    training = Training(run, work)
-    if records.read(output, run) is None or not training.load():
+    state, best = (work / f"{run.name}.{kind}" for kind in ("state", "pth"))
+    if records.read(output, run) is None or state.is_file() or not best.is_file():
         record(run, output, work)
-        training = Training(run, work)
-        training.load()
+    training = Training(run, work)
+    training.model.load_state_dict(load_checkpoint(best, training.config["device"])["state_dict"])
     return training
 
 
@@ -174,14 +152,14 @@ def record_missing(runs, output: Path, work: Path) -> None:
     for number, run in enumerate(missing, 1):
         began = time()
 
-        def progress(training, run=run, number=number, began=began):
+        def progress(trainer, run=run, number=number, began=began):
             nonlocal told
-            metric, last, best = training.trainer.valid_metric.lower(), training.epochs[-1], training.best
+            metric, last, best = trainer.valid_metric.lower(), trainer.history[-1], trainer.best
             if time() - told < _TELL_EVERY:
                 return
             told = time()
             # Early stopping may end a run before its last epoch, so this is the most that it can take.
-            left = (training.trainer.epochs - last["epoch"]) * training.trainer.seconds / last["epoch"]
+            left = (trainer.epochs - last["epoch"]) * trainer.seconds / last["epoch"]
             each = max([*taken, time() - began + left])
             print(
                 f"[{number} of {len(missing)}] {run.label}, {run.dataset}, seed {run.seed}: epoch {last['epoch']}, "

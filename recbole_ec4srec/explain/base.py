@@ -90,13 +90,12 @@ class Explainer:
         lengths = dataset.item_seq_len
         table = ImportanceTable(lengths, dataset.max_item_list_len)
         batches = share(lengths.argsort(stable=True).split(max(1, self.batch_size // 8)))
-        for rows in tqdm(batches, ncols=100, desc="Explain    ") if show_progress else batches:
-            item_seq, item_seq_len = dataset.item_sequences(rows)
+        for rows in tqdm(batches, ncols=100, desc="Explain    ", disable=not show_progress):
+            item_seq, *others = dataset.explained(rows)
             if self.model.backbone.padding_free:
-                item_seq = item_seq[:, : int(item_seq_len[-1])]
-            fields = (dataset.inter_feat[field][rows] for field in (dataset.iid_field, dataset.uid_field))
-            given = (item_seq, item_seq_len, *fields)
-            table.set_rows(rows, self.attribute(*(tensor.to(device) for tensor in given)).cpu())
+                item_seq = item_seq[:, : int(lengths[rows[-1]])]
+            given = (tensor.to(device) for tensor in (item_seq, *others))
+            table.set_rows(rows, self.attribute(*given).cpu())
         add_up(table.values, device)
         return table
 

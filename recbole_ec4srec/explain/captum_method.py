@@ -50,16 +50,8 @@ class CaptumMethod(Explainer):
 
     def attribute_batch(self, item_seq, item_seq_len, user, encoded, item):
         length, embedding = item_seq.shape[1], self.model.backbone.embed(item_seq)
-        given = [value for value in (item_seq, item_seq_len, user, item) if value is not None]
-
-        def forward(embedding, *given):
-            given = iter(given)
-            item_seq, item_seq_len = next(given), next(given)
-            of, explained = (None if value is None else next(given) for value in (user, item))
-            return self.explained(embedding, item_seq, item_seq_len, of, explained)
-
         takes = inspect.signature(self.method.attribute).parameters
-        options = {"additional_forward_args": tuple(given)}
+        options = {"additional_forward_args": (item_seq, item_seq_len, user, item)}
         if "feature_mask" in takes:
             place = torch.arange(length, device=item_seq.device).view(1, -1, 1)
             options["feature_mask"] = place.repeat(1, 1, embedding.shape[2])
@@ -68,7 +60,7 @@ class CaptumMethod(Explainer):
         if "baselines" in takes:
             options["baselines"] = torch.zeros_like(embedding)
         with self.gradients(), _same_random_numbers(embedding.device):
-            found = self.method(forward).attribute(embedding.requires_grad_(), **options).detach()
+            found = self.method(self.explained).attribute(embedding.requires_grad_(), **options).detach()
         by_item = "feature_mask" in takes or "sliding_window_shapes" in takes
         return found.select(2, 0) if by_item else found.sum(2)
 

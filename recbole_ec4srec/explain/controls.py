@@ -86,18 +86,16 @@ class Oracle(_Control):
                 f"oracle_scores: got {self.scores!r}, allowed is a field of the interactions ({fields}) or a "
                 f"tab-separated file of user, item, score ({type(error).__name__}: {error})"
             ) from error
-        users, items = dataset.field2token_id[dataset.uid_field], dataset.field2token_id[dataset.iid_field]
-        pair = user.map(users).fillna(0).to_numpy(np.int64) * len(items) + item.map(items).fillna(0).to_numpy(np.int64)
-        order = np.argsort(pair, kind="stable")
-        wanted = history[dataset.uid_field].numpy() * len(items) + history[dataset.iid_field].numpy()
-        place = np.searchsorted(pair, wanted, sorter=order, side="right") - 1
-        found = pair[order[place]] == wanted
-        if not found.all():
-            row = int(np.flatnonzero(~found)[0])
-            user = dataset.id2token(dataset.uid_field, int(history[dataset.uid_field][row]))
-            item = dataset.id2token(dataset.iid_field, int(history[dataset.iid_field][row]))
+        known = pd.Series(score, pd.MultiIndex.from_arrays([user, item]))
+        known = known[~known.index.duplicated(keep="last")]
+        fields = (dataset.uid_field, dataset.iid_field)
+        wanted = pd.MultiIndex.from_arrays([dataset.field2id_token[f][history[f].numpy()] for f in fields])
+        place = known.index.get_indexer(wanted)
+        missing = np.flatnonzero(place < 0)
+        if len(missing):
+            user, item = wanted[missing[0]]
             raise ConfigError(
-                f"oracle_scores: {self.scores} has no score for {(~found).sum()} of {len(found)} interactions, "
+                f"oracle_scores: {self.scores} has no score for {len(missing)} of {len(wanted)} interactions, "
                 f"the first of user {user} and item {item}"
             )
-        return torch.from_numpy(score[order[place]])
+        return torch.from_numpy(known.to_numpy()[place])

@@ -40,7 +40,7 @@ class Occlusion(Explainer):
         An instance is a prefix of every longer one whose window starts at the same interaction, so one pass over the
         longest with an item occluded gives that item's effect on all of them.
         """
-        if self.model.backbone.fast_encoder is None or not dataset.history is not None:
+        if self.model.backbone.fast_encoder is None or dataset.history is None:
             return super().table(dataset, device, show_progress)
         lengths = dataset.item_seq_len
         next_item = dataset.inter_feat[dataset.iid_field]
@@ -98,12 +98,14 @@ class Occlusion(Explainer):
         prefixes = backbone.fast_encoder.PrefixPass(backbone.model, item_seq, last_only=not prefix)
         encoded = prefixes.states
         item = self.chosen_item(encoded.flatten(0, 1), next_item.flatten())
-        item = None if item is None else item.view(n, -1)
-        whole = self.outcome(encoded.flatten(0, 1), None if item is None else item.flatten()).view(n, -1)
+
+        def outcome(states, places):
+            chosen = None if item is None else item.view(n, -1)[:, places].flatten()
+            return self.outcome(states.flatten(0, 1), chosen).view(n, -1)
+
+        whole = outcome(encoded, slice(None))
         scores = torch.zeros(n, whole.shape[1], width, device=item_seq.device)
         for position in reversed(range(width)):
             changed = slice(position, None) if prefix else slice(None)
-            states = prefixes.without(position)
-            without = self.outcome(states.flatten(0, 1), None if item is None else item[:, changed].flatten())
-            scores[:, changed, position] = whole[:, changed] - without.view(n, -1)
+            scores[:, changed, position] = whole[:, changed] - outcome(prefixes.without(position), changed)
         return scores

@@ -8,6 +8,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.model.loss import BPRLoss
 from torch import Tensor
 
+from recbole_ec4srec.config import VIEWS as VIEWS_OF
 from recbole_ec4srec.distributed import gather, mean
 from recbole_ec4srec.model.backbone import Backbone
 from recbole_ec4srec.model.losses import negative_loss, pair_loss, supervised_loss
@@ -103,9 +104,8 @@ class EC4SRec(SequentialRecommender):
 
     def _losses_of_views(self, encoded, interaction):
         """Positive views as more training data: the L_rec of each with its instance's next item, not the paper's."""
-        positive = {"cl": ("cl_1", "cl_2"), "sl": ("sl",), "cl_pos": ("cl_pos_1", "cl_pos_2"), "sl_pos": ("sl_pos",)}
-        for name, views in positive.items():
-            if views[0] in encoded and self.weights[name] > 0:
+        for name, views in VIEWS_OF.items():
+            if name != "cl_neg" and views[0] in encoded and self.weights[name] > 0:
                 yield name, sum(self._recommendation_loss(encoded[view], interaction) for view in views) / len(views)
 
     def _recommendation_loss(self, encoded, interaction):
@@ -126,7 +126,7 @@ class EC4SRec(SequentialRecommender):
 
 
 #: The views that a batch may have.
-VIEWS = ("cl_1", "cl_2", "sl", "cl_pos_1", "cl_pos_2", "cl_neg", "sl_pos")
+VIEWS = tuple(dict.fromkeys(view for views in VIEWS_OF.values() for view in views))
 
 
 def _head(tensor, like):
