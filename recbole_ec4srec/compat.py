@@ -71,11 +71,11 @@ def _ensure_folders_side_by_side() -> None:
 
 
 def _give_numpy_and_scipy_their_former_names() -> None:
-    """Symptoms: with numpy 2 importing RecBole ends in "module 'numpy' has no attribute 'bool8'", which ray 2.6.3 uses,
-    and making a Config in that of ``float_``; with scipy >= 1.13 LightGCN, NGCF and other graph models end in
-    "'dok_matrix' object has no attribute '_update'". Can go when RecBole uses the present names and a later ray.
+    """Symptoms: with numpy 2 making a Config ends in "module 'numpy' has no attribute 'float_'"; with scipy >= 1.13
+    LightGCN, NGCF and other graph models end in "'dok_matrix' object has no attribute '_update'". Can go when RecBole
+    uses the present names.
     """
-    present = {"bool8": np.bool_, "complex_": np.complex128, "float_": np.float64, "unicode_": np.str_}
+    present = {"complex_": np.complex128, "float_": np.float64, "unicode_": np.str_}
     for name, value in present.items():
         if name not in vars(np):
             setattr(np, name, value)

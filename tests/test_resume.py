@@ -199,7 +199,7 @@ def test_what_is_no_whole_state_is_refused_by_name_and_runs_nothing(run, tmp_pat
 
 
 #: Metrics that go up and down.
-RESTLESS = {"learning_rate": 0.1, "epochs": 8}
+RESTLESS = {"learning_rate": 0.3, "epochs": 8}
 
 
 def after_a_worse_epoch(trainer):
