@@ -1,4 +1,4 @@
-"""RecBole 1.2.1 on current libraries: every workaround, each with its symptom and when it can go.
+"""RecBole 1.2 on current libraries: every workaround, each with its symptom and when it can go.
 
 What pins can cure is cured by the pins in ``setup.cfg``; this module holds the rest. :func:`apply` runs once, when
 the package is imported.
@@ -13,7 +13,9 @@ import os
 import sys
 import warnings
 
+import numpy as np
 import torch
+from scipy.sparse import dok_matrix
 
 from recbole_ec4srec.checkpoint import load_checkpoint, save_checkpoint
 
@@ -68,6 +70,19 @@ def _ensure_folders_side_by_side() -> None:
         importlib.import_module(module).ensure_dir = ensure_dir
 
 
+def _give_numpy_and_scipy_their_former_names() -> None:
+    """Symptoms: with numpy 2 making a Config ends in "module 'numpy' has no attribute 'float_'"; with scipy >= 1.13
+    LightGCN, NGCF and other graph models end in "'dok_matrix' object has no attribute '_update'". Can go when RecBole
+    uses the present names.
+    """
+    present = {"complex_": np.complex128, "float_": np.float64, "unicode_": np.str_}
+    for name, value in present.items():
+        if name not in vars(np):
+            setattr(np, name, value)
+    if not hasattr(dok_matrix, "_update"):
+        dok_matrix._update = lambda self, entries: self._dict.update(entries)
+
+
 def _quieten_known_warnings() -> None:
     """Symptom: pages of warnings before the first line of a log, and a stack of calls after each trial of a search
     ("Session not detected", for RecBole reports to Ray without being asked). Can go with RecBole's pins on ray and
@@ -106,6 +121,7 @@ def default_negative_sampling(config: dict, given: dict) -> None:
 def apply() -> None:
     """Everything that has to be in place before RecBole is used; safe to call twice."""
     _quieten_known_warnings()
+    _give_numpy_and_scipy_their_former_names()
     import recbole.model.sequential_recommender  # noqa: F401  (its import switches anomaly detection on)
 
     set_anomaly_detection({})

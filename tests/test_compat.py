@@ -1,4 +1,4 @@
-"""RecBole 1.2.1 on current libraries: anomaly detection, checkpoints, negative sampling for cross-entropy."""
+"""RecBole 1.2 on current libraries: anomaly detection, checkpoints, negative sampling for cross-entropy."""
 
 import os
 import subprocess
@@ -47,6 +47,11 @@ def test_recboles_own_model_trains_and_evaluates_its_best_checkpoint(data_path, 
     config, model, _, _, _, test_data = load_data_and_model(str(checkpoint))
     trainer = Trainer(config, model)
     assert trainer.evaluate(test_data, model_file=str(checkpoint)) == result["test_result"]
+
+
+def test_recboles_graph_models_find_what_scipy_took_away(data_path):
+    settings = {**SMALL, "epochs": 1, "data_path": str(data_path), "user_inter_num_interval": "[0,30]"}
+    assert run_recbole("LightGCN", "tiny", config_dict=settings, saved=False)["test_result"]["ndcg@10"] > 0
 
 
 def test_a_folder_that_another_process_made_meanwhile_is_taken(tmp_path, monkeypatch):

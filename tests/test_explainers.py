@@ -84,7 +84,7 @@ def captums(model, name, batch, target, output):
     attributions = getattr(captum.attr, name)(outcome).attribute(
         embedding.requires_grad_(), additional_forward_args=(item_seq, item_seq_len, chosen, user), **shape
     )
-    attributions = attributions.detach()
+    attributions = attributions.detach().float()  # captum 0.6 has doubles of integrated gradients
     return (attributions[..., 0] if name == "Occlusion" else attributions.sum(2)) * (item_seq > 0)
 
 

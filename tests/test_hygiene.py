@@ -42,7 +42,8 @@ def test_a_training_connects_to_nothing_writes_into_three_folders_and_keeps_no_i
     assert written
     assert [file for file in written if work not in file.parents and file != Path(os.devnull)] == []
     assert sorted(path.name for path in work.iterdir()) == ["log", "log_tensorboard", "saved"]
-    assert list(home.iterdir()) == []
+    # the first optimizer of a process makes PyTorch import its compiler, which makes its own temporary folder
+    assert [path for path in home.rglob("*") if not path.name.startswith("torchinductor_")] == []
     files = [file for file in work.rglob("*") if file.is_file()]
     assert {file.suffix for file in files if file.stat().st_size} >= {".log", ".pth", ".state"}
     assert [file for file in files if b"member-" in file.read_bytes()] == []

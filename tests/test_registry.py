@@ -124,6 +124,9 @@ import json, sys
 data_path, plugin = sys.argv.pop(), sys.argv.pop()
 if plugin == "with":
     import recbole_ec4srec
+else:  # RecBole alone does not run with numpy 2, for want of these names
+    import numpy as np
+    np.complex_, np.float_, np.unicode_ = np.complex128, np.float64, np.str_
 from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.data.utils import get_dataloader

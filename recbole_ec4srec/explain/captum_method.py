@@ -61,6 +61,7 @@ class CaptumMethod(Explainer):
             options["baselines"] = torch.zeros_like(embedding)
         with self.gradients(), _same_random_numbers(embedding.device):
             found = self.method(self.explained).attribute(embedding.requires_grad_(), **options).detach()
+        found = found.to(embedding.dtype)  # captum 0.6 has doubles of integrated gradients
         by_item = "feature_mask" in takes or "sliding_window_shapes" in takes
         return found.select(2, 0) if by_item else found.sum(2)
 

@@ -14,9 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-# What torch.compile calls for a linear layer on the CPU; it has no gradient of its own.
-_ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
-_is_compiling = getattr(torch.compiler, "is_compiling", lambda: False)
+_is_compiling = getattr(getattr(torch, "compiler", None), "is_compiling", None)
+# What torch.compile calls for a linear layer on the CPU; it has no gradient of its own. That of torch 2.0, which has no
+# torch.compiler, cannot do without an activation.
+_ONEDNN = (
+    getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    if _is_compiling and torch.backends.mkldnn.is_available()
+    else None
+)
 #: Rows of a block; a few of them, up to :data:`MANY_ROWS`, stay in a core's cache through a whole layer.
 ROWS, MANY_ROWS = 256, 1024
 
