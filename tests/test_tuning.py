@@ -279,7 +279,7 @@ def test_the_plot_has_all_trials(space, tried):
 
 
 @pytest.mark.parametrize("algo", ["exhaustive", "random", "bayes"])
-def test_a_stopped_search_goes_on_and_ends_as_the_unbroken_one(algo, space, tried, capsys):
+def test_a_stopped_search_goes_on_and_ends_as_the_unbroken_one(algo, space, tried):
     values = [round(0.01 * number, 2) for number in range(1, 31)]
     options = {"algo": algo, "max_evals": 25, "early_stop": 30}
     params_file = space(f"lambda choice {values}")
@@ -290,17 +290,14 @@ def test_a_stopped_search_goes_on_and_ends_as_the_unbroken_one(algo, space, trie
     os.remove("found.jsonl")
     tried.clear()
     tried.scores[order[7]] = KeyboardInterrupt()
-    with pytest.raises(SystemExit) as end:
+    with pytest.raises(KeyboardInterrupt, match="the same command goes on after 7 trials"):
         search(params_file, **options)
-    assert end.value.code == 130
-    assert "stopped after 7 trials; the same command goes on with the next" in capsys.readouterr().err
 
     tried.clear()
     tried.scores.clear()
     resumed = search(params_file, **options)
     assert [point["lambda"] for point in tried] == order[7:]
     assert resumed["params"] == unbroken["params"]
-    assert "7 trials are taken from found.jsonl" in capsys.readouterr().out
 
 
 def test_a_half_written_line_is_a_trial_that_is_run_again(space, tried):

@@ -7,6 +7,7 @@ import csv
 import torch
 
 from recbole_ec4srec.config import ConfigError
+from recbole_ec4srec.console import tell
 from recbole_ec4srec.data.synthetic import HISTORY, IMPORTANT
 from recbole_ec4srec.experiments.plans import CONTROL, RANDOM_MASKING
 from recbole_ec4srec.experiments.records import Run, settings_of
@@ -38,7 +39,7 @@ def _explainers(training, names=EXPLAINERS):
         try:
             yield name, build_explainer(training.config, training.model, name)
         except ConfigError as error:
-            print(error)
+            tell(error)
 
 
 def recovery(args) -> None:
