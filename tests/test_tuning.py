@@ -9,6 +9,7 @@ import time
 
 import pytest
 from conftest import OUR_MODELS, SMALL
+from recbole.config import Config
 from recbole.quick_start import objective_function
 from recbole.trainer import HyperTuning
 
@@ -123,6 +124,22 @@ def test_the_papers_spaces_come_with_the_models_that_use_their_keys(model, make_
     assert tuning.read_space(tuning._shipped(model)) == {key: ("choice", SPACES[model][key]) for key in SPACES[model]}
     for position in (0, -1):
         make_config(model, epochs=6, **{key: values[position] for key, values in SPACES[model].items()})
+
+
+PRESETS = {
+    "amazon-clothing": ({"mu_e": 0.2, "num_updates": 9}, ["EC4SRec", "EC4SRecSSL"]),
+    "amazon-beauty-EC4SRecSSL": ({"mu_e": 0.3}, ["EC4SRecSSL"]),
+}
+
+
+def test_presets_hold_what_the_paper_finds_best_and_fit_their_models():
+    files = {file.stem: str(file) for file in (properties_dir() / "presets").glob("*.yaml")}
+    assert files.keys() == PRESETS.keys()
+    for name, (settings, models) in PRESETS.items():
+        for model in models:
+            config = Config(model, "-".join(name.split("-")[:2]), config_file_list=[files[name]])
+            assert config.file_config_dict == settings
+            assert {key: config[key] for key in settings} == settings
 
 
 def test_recboles_own_search_reads_the_spaces():
