@@ -16,6 +16,8 @@ from recbole_ec4srec.config import properties_dir
 from recbole_ec4srec.console import tell
 from recbole_ec4srec.errors import ConfigError, DataError
 from recbole_ec4srec.inference import TrainedModel, explain_sequences, read_histories, recommend, rendering, views
+from recbole_ec4srec.inference.picture import picture
+from recbole_ec4srec.page import page
 from recbole_ec4srec.resume import replacing
 from recbole_ec4srec.version import __version__
 
@@ -60,7 +62,8 @@ def _recommend(args):
         tell(f"{counts['unknown']} interactions were left out: the model does not know their {kinds} items")
 
 
-def _views(args):
+def _sequence(args) -> tuple:
+    """What ``rendering.views`` and others show of a sequence."""
     generator = torch.Generator().manual_seed(args.seed)
     found = {}
     if args.checkpoint:
@@ -76,12 +79,23 @@ def _views(args):
             raise ConfigError(
                 f"--importance: got {len(importance)} numbers, allowed is one for each of {len(items)} items"
             )
-    print(rendering.views(items, importance, views.augmentations(importance, settings, generator), titles, found))
+    return items, importance, views.augmentations(importance, settings, generator), titles, found
+
+
+def _views(args):
+    shown = _sequence(args)
+    if args.output is None:
+        print(rendering.views(*shown))
+        return
+    made = picture(*shown) if args.output.suffix == ".svg" else page("Views", rendering.views_html(*shown))
+    args.output.write_text(made, encoding="utf-8")
+    tell(f"written: {args.output}")
 
 
 def _report(args):
     run, control = (path and report.read_run(path) for path in (args.run, args.control))
-    args.output.write_text(report.report(run, control), encoding="utf-8")
+    shown = rendering.views_html(*_sequence(args)) if args.checkpoint else ""
+    args.output.write_text(report.report(run, control, shown), encoding="utf-8")
     tell(f"written: {args.output}")
 
 
@@ -163,7 +177,7 @@ def _parser():
         "What each augmentation makes of one sequence, random and explanation guided.",
         "examples:\n"
         "  ec4srec views --items='a b c d e' --importance .05 .4 .1 .35 .1\n"
-        "  ec4srec views --checkpoint=saved/EC4SRec.pth --user=196",
+        "  ec4srec views --checkpoint=saved/EC4SRec.pth --user=196 --output=views.svg",
     )
     whose = views.add_mutually_exclusive_group(required=True)
     checkpoint(views, whose)
@@ -172,18 +186,23 @@ def _parser():
     views.add_argument("--explainer", help="what tells importance, with --checkpoint (default: that of the training)")
     views.add_argument("--importance", type=float, nargs="+", default=[], help="a number for each of --items")
     views.add_argument("--seed", type=int, default=0, help="of what is drawn (default: %(default)s)")
+    views.add_argument("--output", type=_file_of(".svg", ".html"), help=".svg or .html (default: a table here)")
 
-    page = command(
+    about = command(
         "report",
         _report,
         "A page about a training, finished or not: curves, importance updates, metrics, configuration.",
         "examples:\n"
         "  ec4srec report --run=saved                      of a training with --resume=auto, also while it runs\n"
+        "  ec4srec report --run=saved --checkpoint=saved/EC4SRec.pth --user=196        with the views of a sequence\n"
         "  ec4srec report --run=results/records/RUN.json --control=results/records/CONTROL.json",
     )
-    page.add_argument("--run", required=True, help="a record of an experiment, a .state file, or a folder of these")
-    page.add_argument("--control", help="the same of a training to compare it with")
-    page.add_argument("--output", type=_file_of(".html"), default=Path("report.html"), help="(default: %(default)s)")
+    about.add_argument("--run", required=True, help="a record of an experiment, a .state file, or a folder of these")
+    about.add_argument("--control", help="the same of a training to compare it with")
+    about.add_argument("--output", type=_file_of(".html"), default=Path("report.html"), help="(default: %(default)s)")
+    checkpoint(about)
+    about.add_argument("--user", help="whose last training sequence is shown with its views, with --checkpoint")
+    about.set_defaults(explainer=None, seed=0)
     return parser
 
 

@@ -34,6 +34,11 @@ def _named(explanation, item):
     return item if title == item else f"{title} [{item}]"
 
 
+def shares(importance) -> list:
+    """Raw importance ``[n]`` as shares of 1 (Eq. 5)."""
+    return normalise(torch.tensor([importance], dtype=torch.float), torch.tensor([len(importance)]))[0].tolist()
+
+
 def views(items, importance, found: dict, titles: dict, retrieved: dict) -> str:
     """A sequence, an item a line, with its importance and what stands in its place in the view of each operator.
 
@@ -44,10 +49,9 @@ def views(items, importance, found: dict, titles: dict, retrieved: dict) -> str:
         titles: of items, by external id.
         retrieved: what :func:`~recbole_ec4srec.inference.views.retrieved` gave, or empty.
     """
-    shares = normalise(torch.tensor([importance], dtype=torch.float), torch.tensor([len(items)]))[0].tolist()
     width = max(len(titles.get(item, item)) for item in items)
     lines = [f"{'':{width + 5}}importance" + "".join(f"{name:>8}" for name in found)]
-    for place, (item, share) in enumerate(zip(items, shares)):
+    for place, (item, share) in enumerate(zip(items, shares(importance))):
         cells = "".join(f"{'' if cells[place] is None else cells[place]!s:>8}" for cells in found.values())
         lines.append(f"{place + 1:3}  {titles.get(item, item):{width}}{100 * share:10.1f}{cells}".rstrip())
     if retrieved:
@@ -60,6 +64,31 @@ def views(items, importance, found: dict, titles: dict, retrieved: dict) -> str:
     if retrieved:
         lines.append("(* is in the sequence above too)")
     return "\n".join(lines)
+
+
+def views_html(items, importance, found: dict, titles: dict, retrieved: dict) -> str:
+    """What :func:`views` shows, as tables for a page, in which items are shaded by their importance."""
+    share = shares(importance)
+    strength = {place: value / max(share) for place, value in enumerate(share, 1)}
+    rows = [
+        [f"{place}. {titles.get(item, item)}", f"{100 * share[place - 1]:.1f} %"]
+        + ["" if cells[place - 1] is None else cells[place - 1] for cells in found.values()]
+        for place, item in enumerate(items, 1)
+    ]
+    shade = [[strength[place], *(strength.get(cell, 0) for cell in row[2:])] for place, row in enumerate(rows, 1)]
+    caption = "The items, oldest first, and the number of the item in its place in each view; [m] is the mask"
+    parts = [table(caption, ["", "importance", *found], rows, shade)]
+    if retrieved:
+        next_item = titles.get(retrieved["next_item"], retrieved["next_item"])
+        parts.append(f"<p>The next item is {escape(next_item)}. Sequences of other users that go on with it:</p>")
+    for name in ("rtrl", "ertrl+"):
+        if retrieved.get(name):
+            user, sequence = retrieved[name]
+            places = [items.index(item) + 1 if item in items else None for item in sequence]
+            rows = [[titles.get(item, item), place or ""] for item, place in zip(sequence, places)]
+            shade = [[strength.get(place, 0)] for place in places]
+            parts.append(table(f"{name}: user {user}", ["", "also above, as number"], rows, shade))
+    return "\n".join(parts)
 
 
 def html(explanations) -> str:
