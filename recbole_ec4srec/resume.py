@@ -134,9 +134,10 @@ class Resumable:
             raise KeyboardInterrupt(self._how_to_go_on()) from None
 
     def _how_to_go_on(self):
-        anew, after = "the same command starts anew", f"goes on after {self._whole} whole epochs"
+        anew = "the same command starts anew"
         if not self._whole:
             return anew
+        after = f"goes on after {self._whole} whole epoch{'s' * (self._whole > 1)}"
         return f"the same command {after}" if self.state_file else f"{anew}; with --resume=auto it {after}"
 
     def _valid_epoch(self, valid_data, show_progress=False):

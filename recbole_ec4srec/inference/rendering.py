@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from html import escape
+from itertools import zip_longest
 
 import pandas as pd
 import torch
 
 from recbole_ec4srec.data.importance import normalise
 from recbole_ec4srec.page import page, table
+
+_RETRIEVED = ("rtrl", "ertrl+")
 
 
 def text(explanation) -> str:
@@ -56,7 +59,7 @@ def views(items, importance, found: dict, titles: dict, retrieved: dict) -> str:
         lines.append(f"{place + 1:3}  {titles.get(item, item):{width}}{100 * share:10.1f}{cells}".rstrip())
     if retrieved:
         lines.append(f"next item: {titles.get(retrieved['next_item'], retrieved['next_item'])}")
-    for name in ("rtrl", "ertrl+"):
+    for name in _RETRIEVED:
         if name in retrieved:
             user, sequence = retrieved[name] or ("", [])
             shown = ", ".join(("*" if item in items else "") + titles.get(item, item) for item in sequence)
@@ -78,16 +81,18 @@ def views_html(items, importance, found: dict, titles: dict, retrieved: dict) ->
     shade = [[strength[place], *(strength.get(cell, 0) for cell in row[2:])] for place, row in enumerate(rows, 1)]
     caption = "The items, oldest first, and the number of the item in its place in each view; [m] is the mask"
     parts = [table(caption, ["", "importance", *found], rows, shade)]
-    if retrieved:
+    others = {f"{name}: user {retrieved[name][0]}": retrieved[name][1] for name in _RETRIEVED if retrieved.get(name)}
+    if others:
+        places = [[items.index(item) + 1 if item in items else 0 for item in sequence] for sequence in others.values()]
+        shown = [
+            [f"{place}. " * (place > 0) + titles.get(item, item) for item, place in zip(*both)]
+            for both in zip(others.values(), places)
+        ]
+        rows = [[number, *cells] for number, cells in enumerate(zip_longest(*shown, fillvalue=""), 1)]
+        shade = [[strength.get(place, 0) for place in row] for row in zip_longest(*places)]
         next_item = titles.get(retrieved["next_item"], retrieved["next_item"])
-        parts.append(f"<p>The next item is {escape(next_item)}. Sequences of other users that go on with it:</p>")
-    for name in ("rtrl", "ertrl+"):
-        if retrieved.get(name):
-            user, sequence = retrieved[name]
-            places = [items.index(item) + 1 if item in items else None for item in sequence]
-            rows = [[titles.get(item, item), place or ""] for item, place in zip(sequence, places)]
-            shade = [[strength.get(place, 0)] for place in places]
-            parts.append(table(f"{name}: user {user}", ["", "also above, as number"], rows, shade))
+        caption = f"Sequences of other users that go on with {next_item}; items with a number are above too"
+        parts.append(table(caption, ["", *others], rows, shade))
     return "\n".join(parts)
 
 
