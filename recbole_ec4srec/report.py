@@ -67,7 +67,8 @@ def report(run: dict, control: dict | None = None, views: str = "") -> str:
         losses = {n: [(e["epoch"], e["losses"][n]) for e in epochs if n in e["losses"]] for n in names if n != "rec"}
         parts.append("<h2>Losses</h2>")
         recommendation = {"rec": [(epoch["epoch"], epoch["losses"]["rec"]) for epoch in epochs]}
-        parts.append(chart("The recommendation loss by epoch, summed over the batches", recommendation, updates))
+        caption = "The recommendation loss by epoch, summed over the batches"
+        parts.append(chart(caption, recommendation, updates, "importance update"))
         if losses:
             caption = "The contrastive losses by epoch, weighted, summed over the batches"
             parts.append(chart(caption, losses, updates, "importance update"))
