@@ -11,7 +11,7 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from recbole_ec4srec.errors import RunError
 
-_told = logging.getLogger(__package__)
+_told = logging.getLogger(__name__)
 
 
 def tell(text: str) -> None:
