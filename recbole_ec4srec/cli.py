@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
 import torch
 import yaml
 
-from recbole_ec4srec import errors, report
+from recbole_ec4srec import console, report
 from recbole_ec4srec.config import properties_dir
+from recbole_ec4srec.console import tell
 from recbole_ec4srec.errors import ConfigError, DataError
 from recbole_ec4srec.inference import TrainedModel, explain_sequences, read_histories, recommend, rendering, views
+from recbole_ec4srec.inference.picture import picture
+from recbole_ec4srec.page import page
+from recbole_ec4srec.resume import replacing
 from recbole_ec4srec.version import __version__
 
 
@@ -27,7 +30,7 @@ def _explain(args):
         raise DataError("the model knows no item of these histories")
     for file in args.output:
         rendering.WRITERS[file.suffix](file, found)
-        args.tell(f"written: {file}")
+        tell(f"written: {file}")
     if not args.output:
         print("\n\n".join(map(rendering.text, found)))
 
@@ -47,20 +50,20 @@ def _histories(args, trained):
 def _recommend(args):
     histories = read_histories(args.input)
     trained = TrainedModel(args.checkpoint, args.data_path)
-    bars = sys.stderr.isatty() and not args.quiet
-    table, counts = recommend(trained, histories, args.topk, args.filter_seen, show_progress=bars)
-    target = args.output or sys.stdout
-    if args.output and args.output.suffix == ".jsonl":
-        table.to_json(target, orient="records", lines=True, force_ascii=False)
-    else:
-        table.to_csv(target, index=False)
-    args.tell(f"{counts['users'] - counts['left_out']} of {counts['users']} users got recommendations")
+    table, counts = recommend(trained, histories, args.topk, args.filter_seen, show_progress=console.show_bars(args))
+    with replacing(args.output) if args.output else nullcontext(sys.stdout) as target:
+        if args.output and args.output.suffix == ".jsonl":
+            table.to_json(target, orient="records", lines=True, force_ascii=False)
+        else:
+            table.to_csv(target, index=False)
+    tell(f"{counts['users'] - counts['left_out']} of {counts['users']} users got recommendations")
     if counts["unknown"]:
         kinds = counts["unknown_items"]
-        args.tell(f"{counts['unknown']} interactions were left out: the model does not know their {kinds} items")
+        tell(f"{counts['unknown']} interactions were left out: the model does not know their {kinds} items")
 
 
-def _views(args):
+def _sequence(args) -> tuple:
+    """What ``rendering.views`` and others show of a sequence."""
     generator = torch.Generator().manual_seed(args.seed)
     found = {}
     if args.checkpoint:
@@ -76,13 +79,24 @@ def _views(args):
             raise ConfigError(
                 f"--importance: got {len(importance)} numbers, allowed is one for each of {len(items)} items"
             )
-    print(rendering.views(items, importance, views.augmentations(importance, settings, generator), titles, found))
+    return items, importance, views.augmentations(importance, settings, generator), titles, found
+
+
+def _views(args):
+    shown = _sequence(args)
+    if args.output is None:
+        print(rendering.views(*shown))
+        return
+    made = picture(*shown) if args.output.suffix == ".svg" else page("Views", rendering.views_html(*shown))
+    args.output.write_text(made, encoding="utf-8")
+    tell(f"written: {args.output}")
 
 
 def _report(args):
     run, control = (path and report.read_run(path) for path in (args.run, args.control))
-    args.output.write_text(report.report(run, control), encoding="utf-8")
-    args.tell(f"written: {args.output}")
+    shown = rendering.views_html(*_sequence(args)) if args.checkpoint else ""
+    args.output.write_text(report.report(run, control, shown), encoding="utf-8")
+    tell(f"written: {args.output}")
 
 
 def _file_of(*suffixes):
@@ -114,9 +128,7 @@ def _parser():
         raw = argparse.RawDescriptionHelpFormatter
         found = commands.add_parser(name, help=summary, description=summary, formatter_class=raw, epilog=epilog)
         found.set_defaults(function=function)
-        found.add_argument("-v", "--verbose", action="store_true", help="tell what is being done")
-        found.add_argument("-q", "--quiet", action="store_true", help="tell errors alone")
-        errors.add_traceback_option(found)
+        console.add_options(found)
         return found
 
     def checkpoint(parser, group=None, **options):
@@ -165,7 +177,7 @@ def _parser():
         "What each augmentation makes of one sequence, random and explanation guided.",
         "examples:\n"
         "  ec4srec views --items='a b c d e' --importance .05 .4 .1 .35 .1\n"
-        "  ec4srec views --checkpoint=saved/EC4SRec.pth --user=196",
+        "  ec4srec views --checkpoint=saved/EC4SRec.pth --user=196 --output=views.svg",
     )
     whose = views.add_mutually_exclusive_group(required=True)
     checkpoint(views, whose)
@@ -174,27 +186,30 @@ def _parser():
     views.add_argument("--explainer", help="what tells importance, with --checkpoint (default: that of the training)")
     views.add_argument("--importance", type=float, nargs="+", default=[], help="a number for each of --items")
     views.add_argument("--seed", type=int, default=0, help="of what is drawn (default: %(default)s)")
+    views.add_argument("--output", type=_file_of(".svg", ".html"), help=".svg or .html (default: a table here)")
 
-    page = command(
+    about = command(
         "report",
         _report,
         "A page about a training, finished or not: curves, importance updates, metrics, configuration.",
         "examples:\n"
         "  ec4srec report --run=saved                      of a training with --resume=auto, also while it runs\n"
+        "  ec4srec report --run=saved --checkpoint=saved/EC4SRec.pth --user=196        with the views of a sequence\n"
         "  ec4srec report --run=results/records/RUN.json --control=results/records/CONTROL.json",
     )
-    page.add_argument("--run", required=True, help="a record of an experiment, a .state file, or a folder of these")
-    page.add_argument("--control", help="the same of a training to compare it with")
-    page.add_argument("--output", type=_file_of(".html"), default=Path("report.html"), help="(default: %(default)s)")
+    about.add_argument("--run", required=True, help="a record of an experiment, a .state file, or a folder of these")
+    about.add_argument("--control", help="the same of a training to compare it with")
+    about.add_argument("--output", type=_file_of(".html"), default=Path("report.html"), help="(default: %(default)s)")
+    checkpoint(about)
+    about.add_argument("--user", help="whose last training sequence is shown with its views, with --checkpoint")
+    about.set_defaults(explainer=None, seed=0)
     return parser
 
 
 def main(argv=None) -> None:
     """Run the command; ends with status 1 and one line where it cannot go on, 2 for options that do not exist."""
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that has seen enough ends it without a word
+    console.end_with_the_reader()
     args = _parser().parse_args(argv)
     sys.argv = sys.argv[:1]  # where RecBole would read our options as its own
-    logging.basicConfig(level=logging.INFO if args.verbose else logging.ERROR, format="%(message)s", force=True)
-    args.tell = (lambda text: None) if args.quiet else lambda text: print(text, file=sys.stderr)
-    errors.report(lambda: args.function(args), args.traceback)
+    console.log_to_stderr(args)
+    console.run(lambda: args.function(args), args)

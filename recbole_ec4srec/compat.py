@@ -88,7 +88,8 @@ def _quieten_known_warnings() -> None:
     ("Session not detected", for RecBole reports to Ray without being asked). Can go with RecBole's pins on ray and
     pandas.
     """
-    logging.getLogger("ray.tune.trainable.session").setLevel(logging.ERROR)
+    # Not by its level, which is reset when ray is imported.
+    logging.getLogger("ray.tune.trainable.session").addFilter(lambda record: record.levelno > logging.WARNING)
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
     warnings.filterwarnings("ignore", message=".*pkg_resources.declare_namespace", category=DeprecationWarning)
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
-from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
-
 
 class RunError(ValueError):
     """A run cannot start or go on."""
@@ -21,30 +17,3 @@ class DataError(RunError):
 
 class NonFiniteError(RunError):
     """A number that training needs is not finite; the message names the epoch and what it is."""
-
-
-def report(command, traceback: bool = False):
-    """Call ``command``; where it cannot go on, end with the message alone, on stderr, and status 1.
-
-    A refusal of the machine's (a full disk, a folder that cannot be written) tells what and where by itself.
-
-    Args:
-        traceback: let Python show where the error was raised.
-    """
-    try:
-        return command()
-    except (RunError, OSError) as error:
-        if traceback:
-            raise
-        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
-        sys.exit(1)
-    except (ProcessRaisedException, ProcessExitedException) as error:  # of several processes; it has the traceback
-        print("error:", str(error).strip(), file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
-
-
-def add_traceback_option(parser) -> None:
-    parser.add_argument("--traceback", action="store_true", help="show where an error was raised")

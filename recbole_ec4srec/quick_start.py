@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
+import json
+import sys
 import time
 
 import recbole.quick_start.quick_start as recbole_quick_start
 from torch.multiprocessing import ProcessRaisedException
 
-from recbole_ec4srec import registry
-from recbole_ec4srec.errors import ConfigError, DataError, NonFiniteError, add_traceback_option, report
+from recbole_ec4srec import console, registry
+from recbole_ec4srec.errors import ConfigError, DataError, NonFiniteError
 
 # Bound before RecBole's name of it is replaced by ours (see registry.register).
 _run_recboles = recbole_quick_start.run_recboles
@@ -65,12 +66,26 @@ def _files(text):
     return text.strip().split() if text else None
 
 
+def _parse(parser, quiet):
+    """The command's own options, and what they, or an output that nobody watches, mean among RecBole's settings; the
+    command line keeps the settings."""
+    console.add_options(parser, "tell what is for debugging too", quiet)
+    args, sys.argv[1:] = parser.parse_known_args()
+    asked = {} if console.show_bars(args) else {"show_progress": False}
+    if args.verbose or args.quiet:
+        asked["state"] = "WARNING" if args.quiet else "DEBUG"
+    return args, asked
+
+
 def run_recbole_command() -> None:
     """The console command ``run_recbole``: the flags of RecBole's ``run_recbole.py``."""
-    parser = argparse.ArgumentParser(
-        prog="run_recbole",
-        description="Train and test a model of RecBole or of recbole_ec4srec. Any setting: --key=value.",
-        epilog="example: run_recbole --model=EC4SRec --dataset=ml-100k --epochs=40 --num_updates=3",
+    parser = console.parser(
+        "run_recbole",
+        "Train and test a model of RecBole or of recbole_ec4srec. Any setting: --key=value.",
+        "examples:\n"
+        "  run_recbole --model=EC4SRec --dataset=ml-100k --epochs=40 --num_updates=3\n"
+        "  run_recbole --model=EC4SRec --dataset=ml-100k --resume=auto     goes on where it was interrupted\n"
+        "  run_recbole --model=SASRec --dataset=ml-100k --config_files='properties/paper.yaml my.yaml' -q",
     )
     parser.add_argument("--model", "-m", default="EC4SRec", help="name of the model (default: %(default)s)")
     parser.add_argument("--dataset", "-d", default="ml-100k", help="name of the data set (default: %(default)s)")
@@ -80,34 +95,27 @@ def run_recbole_command() -> None:
     parser.add_argument("--port", default="5678", help="port of the master (default: %(default)s)")
     parser.add_argument("--world_size", type=int, default=-1, help="processes on all machines (default: --nproc)")
     parser.add_argument("--group_offset", type=int, default=0, help="rank of this machine's first process")
-    add_traceback_option(parser)
-    args, _ = parser.parse_known_args()
-    report(
-        lambda: run(
-            args.model,
-            args.dataset,
-            config_file_list=_files(args.config_files),
-            nproc=args.nproc,
-            world_size=args.world_size,
-            ip=args.ip,
-            port=args.port,
-            group_offset=args.group_offset,
-        ),
-        args.traceback,
-    )
+    args, asked = _parse(parser, "tell warnings alone, no bars, and the test result as JSON")
+    processes = {name: getattr(args, name) for name in ("nproc", "world_size", "ip", "port", "group_offset")}
+
+    def train():
+        result = run(args.model, args.dataset, _files(args.config_files), asked, **processes)
+        if args.quiet and result:
+            print(json.dumps(result["test_result"]))
+
+    console.run(train, args)
 
 
 def run_hyper_command() -> None:
     """The console command ``run_hyper``: the flags of RecBole's ``run_hyper.py``."""
-    parser = argparse.ArgumentParser(
-        prog="run_hyper",
-        description="Search hyper-parameters of a model of RecBole or of recbole_ec4srec on the validation set. "
+    parser = console.parser(
+        "run_hyper",
+        "Search hyper-parameters of a model of RecBole or of recbole_ec4srec on the validation set. "
         "Any setting: --key=value. A search that was killed goes on with the same command.",
-        epilog="examples:\n"
+        "examples:\n"
         "  run_hyper --model=EC4SRec --dataset=ml-100k --algo=bayes --max_evals=50\n"
         "  run_hyper --model=EC4SRec --dataset=ml-100k --tool=Ray --algo=random --max_evals=50\n"
         "  run_hyper --model=SASRec --dataset=ml-100k --params_file=my.test   (a line of it: n_layers choice [1,2])",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--model", "-m", help="name of the model (default: that of the files)")
     parser.add_argument("--dataset", "-d", help="name of the data set (default: that of the files)")
@@ -122,14 +130,13 @@ def run_hyper_command() -> None:
     parser.add_argument("--early_stop", type=int, default=10, help="trials without a better one (default: %(default)s)")
     parser.add_argument("--tool", default="Hyperopt", choices=("Hyperopt", "Ray"), help="one trial at a time, or many")
     parser.add_argument("--max_concurrent", type=int, help="trials of Ray at a time (default: one for each CPU or GPU)")
-    add_traceback_option(parser)
-    options = vars(parser.parse_known_args()[0])
-    traceback = options.pop("traceback")
-    options["config_files"] = _files(options["config_files"])
+    args, asked = _parse(parser, "tell warnings alone, no bars, and the best trial")
+    options = {name: value for name, value in vars(args).items() if name not in ("verbose", "quiet", "traceback")}
+    options["config_files"] = _files(args.config_files)
 
     def search():
         from recbole_ec4srec import tuning  # which needs this module
 
-        tuning.search(**options)
+        tuning.search(**options, asked=asked)
 
-    report(search, traceback)
+    console.run(search, args)

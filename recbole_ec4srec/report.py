@@ -41,8 +41,9 @@ def read_run(path) -> dict:
         raise DataError(f"{path}: is no record of a training") from None
 
 
-def report(run: dict, control: dict | None = None) -> str:
-    """The page, as HTML, from what :func:`read_run` gave of a run and perhaps of one to compare it with."""
+def report(run: dict, control: dict | None = None, views: str = "") -> str:
+    """The page, as HTML, from what :func:`read_run` gave of a run and perhaps of one to compare it with; ``views`` of a
+    sequence, as HTML, can be a part of it."""
     config, epochs = run["config"], run["epochs"]
     metric = config["valid_metric"].lower()
     sign = 1 if config["valid_metric_bigger"] else -1
@@ -66,7 +67,8 @@ def report(run: dict, control: dict | None = None) -> str:
         losses = {n: [(e["epoch"], e["losses"][n]) for e in epochs if n in e["losses"]] for n in names if n != "rec"}
         parts.append("<h2>Losses</h2>")
         recommendation = {"rec": [(epoch["epoch"], epoch["losses"]["rec"]) for epoch in epochs]}
-        parts.append(chart("The recommendation loss by epoch, summed over the batches", recommendation, updates))
+        caption = "The recommendation loss by epoch, summed over the batches"
+        parts.append(chart(caption, recommendation, updates, "importance update"))
         if losses:
             caption = "The contrastive losses by epoch, weighted, summed over the batches"
             parts.append(chart(caption, losses, updates, "importance update"))
@@ -75,6 +77,9 @@ def report(run: dict, control: dict | None = None) -> str:
         rows = [[number, "the first" if share is None else f"{100 * share:.1f} %"] for number, share in changed]
         parts.append("<h2>Importance updates</h2>")
         parts.append(table("Instances whose most important item changed", ["at the start of epoch", "share"], rows))
+
+    if views:
+        parts.append(f"<h2>Views of one sequence</h2>{views}")
 
     parts.append("<h2>Metrics</h2>")
     header, columns = ["", "validation"], [best["valid"]]

@@ -83,7 +83,7 @@ class Resumable:
         super().__init__(config, model)
         self.history, self.state_file = [], None
         self._settings, self._continue_from = plain_settings(config), []
-        self._saved, self._evaluated, self._best_is_new = True, False, False
+        self._saved, self._evaluated, self._best_is_new, self._whole = True, False, False, 0
         wanted = config["resume"]
         if wanted:
             digest = hashlib.sha256(self.settings.encode()).hexdigest()[:8]
@@ -128,12 +128,23 @@ class Resumable:
             self.history[-1].update(epoch=epoch + 1, **told, **getattr(self, "noted", {}))
             self._evaluated = False
             self._write(train_data)
+            self._whole = epoch + 1
             if self._best_is_new:
                 self._save_checkpoint(epoch, verbose)
             if callback_fn:
                 callback_fn(epoch, score)
 
-        return super().fit(train_data, valid_data, verbose, saved, show_progress, after_epoch)
+        try:
+            return super().fit(train_data, valid_data, verbose, saved, show_progress, after_epoch)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(self._how_to_go_on()) from None
+
+    def _how_to_go_on(self):
+        anew = "the same command starts anew"
+        if not self._whole:
+            return anew
+        after = f"goes on after {self._whole} whole epoch{'s' * (self._whole > 1)}"
+        return f"the same command {after}" if self.state_file else f"{anew}; with --resume=auto it {after}"
 
     def _valid_epoch(self, valid_data, show_progress=False):
         score, result = super()._valid_epoch(valid_data, show_progress)
@@ -172,6 +183,7 @@ class Resumable:
         file, state = self._newest_whole_state()
         load_state(state, self, train_data)
         self.history, self.start_epoch = state["history"], state["history"][-1]["epoch"]
+        self._whole = self.start_epoch
         self.saved_model_file = str((file.parent / state["best_model"]).resolve())
         if self._saved:
             self._recover_best_model(file)

@@ -25,6 +25,7 @@ from recbole.trainer import HyperTuning
 from recbole.utils import dict2str
 
 from recbole_ec4srec.config import properties_dir
+from recbole_ec4srec.console import tell
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.quick_start import objective_function
 from recbole_ec4srec.registry import canonical_name, known_keys
@@ -36,11 +37,6 @@ KINDS = {
     "uniform": "low,high",
     "quniform": "low,high,step",
     "loguniform": "low,high: the value is e to the power of a number between them",
-}
-#: The command's own flags, which RecBole takes for settings.
-FLAGS = {
-    *("params_file", "output_file", "display_file", "config_files"),
-    *("tool", "algo", "max_evals", "early_stop", "max_concurrent"),
 }
 
 
@@ -162,7 +158,7 @@ class Journal:
         self.records.append(record)
         done = record["status"] == "ok"
         told = f"{record['best_valid_score']:.4f} on validation" if done else f"failed: {record['reason']}"
-        print(f"trial {len(self.records)}: {HyperTuning.params2str(record['params'])}: {told}")
+        tell(f"trial {len(self.records)}: {HyperTuning.params2str(record['params'])}: {told}")
 
     def find(self, point: dict):
         return next((record for record in self.records if record["params"] == point), None)
@@ -189,12 +185,13 @@ class Search:
         space: see :func:`read_space`.
         journal: the file of the :class:`Journal`.
         model, dataset, config_files: as for RecBole's ``Config``; the command line is read as well.
+        asked: settings of the trials that have no part in what they find.
 
     Raises:
         ConfigError: a parameter is no key of RecBole's or ours, or the settings allow no trial.
     """
 
-    def __init__(self, space, journal, model=None, dataset=None, config_files=None):
+    def __init__(self, space, journal, model=None, dataset=None, config_files=None, asked=None):
         config = _config(space, model, dataset, config_files)
         known = known_keys(config) | set(config.file_config_dict)
         for name in space:
@@ -207,10 +204,10 @@ class Search:
             if name in config.cmd_config_dict:
                 raise ConfigError(f"params_file: {name} is searched; leave --{name} out of the command line")
         self.space, self.seed = space, config["seed"]
-        self.settings = {key: value for key, value in config.external_config_dict.items() if key not in FLAGS}
-        self.settings.update(model=config.model, dataset=config.dataset, checkpoint_dir=config["checkpoint_dir"])
+        where = {"model": config.model, "dataset": config.dataset, "checkpoint_dir": config["checkpoint_dir"]}
+        self.settings = {**config.external_config_dict, **where, **(asked or {})}
         self.gpus = int(config["device"].type == "cuda")  # that a trial takes
-        settings = {key: value for key, value in plain_settings(config).items() if key not in {*space, *FLAGS}}
+        settings = {key: value for key, value in plain_settings(config).items() if key not in space}
         self.journal = Journal(journal, {"space": json.loads(json.dumps(space)), "settings": settings})
 
     def point(self, drawn: dict) -> dict:
@@ -266,7 +263,8 @@ def run_trial(point: dict, settings: dict) -> dict:
 
 
 def search_with_hyperopt(search: Search, algo="exhaustive", max_evals=10, early_stop=10) -> None:
-    """RecBole's ``HyperTuning`` with trials of ours, which may fail; those of the journal are not run again."""
+    """The space and the algorithms of RecBole's ``HyperTuning``, with trials that may fail; those that the journal has
+    are not run again."""
     try:
         import hyperopt
     except ImportError:
@@ -286,11 +284,16 @@ def search_with_hyperopt(search: Search, algo="exhaustive", max_evals=10, early_
     for name, (kind, values) in search.space.items():
         space.setdefault(kind, {})[name] = values
     tuning = HyperTuning(None, params_dict=space, algo=algo, max_evals=max_evals, early_stop=early_stop)
-    tuning.trial, suggest = trial, tuning.algo
-    # Drawn by the number of the trial: a search that starts again comes by the points of the journal.
-    tuning.algo = lambda ids, domain, trials, _: suggest(ids, domain, trials, search.seed + ids[0])
     with contextlib.suppress(hyperopt.exceptions.AllTrialsFailed):  # told by the caller
-        tuning.run()
+        hyperopt.fmin(
+            trial,
+            tuning.space,
+            # Drawn by the number of the trial: a search that starts again comes by the points of the journal.
+            algo=lambda ids, domain, trials, _: tuning.algo(ids, domain, trials, search.seed + ids[0]),
+            max_evals=tuning.max_evals,
+            early_stop_fn=tuning.early_stop_fn,
+            show_progressbar=search.settings.get("show_progress", True),
+        )
 
 
 def search_with_ray(search: Search, algo="exhaustive", max_evals=10, early_stop=10, max_concurrent=None) -> None:
@@ -368,6 +371,7 @@ def search(
     dataset=None,
     config_files=None,
     max_concurrent=None,
+    asked=None,
     **options,
 ) -> dict:
     """The command ``run_hyper``: search, choosing on the validation set, and write what was found.
@@ -376,6 +380,7 @@ def search(
         params_file: the space; the paper's for the model (``properties/hyper/``) where it is left out.
         output_file: RecBole's text, made at the end; the journal is beside it, in ``output_file`` + ``.jsonl``.
         display_file: an HTML page with a plot of the trials.
+        asked: see :class:`Search`.
         options: ``algo``, ``max_evals`` and ``early_stop`` of RecBole's ``HyperTuning``.
 
     Returns:
@@ -383,7 +388,8 @@ def search(
 
     Raises:
         ConfigError: the space, the settings or a flag is refused; no trial was run.
-        SystemExit: all trials failed, or Ctrl-C.
+        SystemExit: all trials failed.
+        KeyboardInterrupt: it says how to go on.
     """
     space = read_space(params_file or _shipped(model))
     ranges = [name for name, (kind, _) in space.items() if kind != "choice"]
@@ -391,18 +397,18 @@ def search(
         raise ConfigError(f"algo: got exhaustive, allowed is random or bayes: {ranges[0]} is no choice")
     if tool == "Ray" and options.get("algo") == "bayes":
         raise ConfigError("algo: got bayes, allowed with --tool=Ray is exhaustive or random")
-    found = Search(space, f"{output_file}.jsonl", model, dataset, config_files)
+    found = Search(space, f"{output_file}.jsonl", model, dataset, config_files, asked)
     journal = found.journal
     if journal.records:
-        print(f"{len(journal.records)} trials are taken from {journal.file}")
+        tell(f"{len(journal.records)} trials are taken from {journal.file}")
     try:
         if tool == "Ray":
             search_with_ray(found, max_concurrent=max_concurrent, **options)
         else:
             search_with_hyperopt(found, **options)
     except KeyboardInterrupt:
-        print(f"stopped after {len(journal.records)} trials; the same command goes on with the next", file=sys.stderr)
-        sys.exit(130)
+        number = len(journal.records)
+        raise KeyboardInterrupt(f"the same command goes on after {number} trials") from None
     best = journal.best
     texts = [_text(record) for record in journal.records] + ([f"Best, on validation: {_text(best)}"] if best else [])
     Path(output_file).write_text("\n".join(texts), encoding="utf-8")

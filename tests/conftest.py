@@ -1,5 +1,6 @@
 """A small data set in RecBole's format, and configurations over it; every test runs in a folder of its own."""
 
+import logging
 import os
 import sys
 
@@ -56,11 +57,14 @@ def data_path(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path, monkeypatch):
-    """RecBole reads the command line and writes into the working folder: neither may leak between tests."""
+    """RecBole reads the command line and writes into the working folder, and commands set the level of the log: none
+    may leak between tests."""
+    level = logging.getLogger().level
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["pytest"])
     monkeypatch.setattr("psutil.cpu_percent", lambda interval: 0.0)  # RecBole measures for a second after each run
     yield
+    logging.getLogger().setLevel(level)
     torch.autograd.set_detect_anomaly(False)
 
 

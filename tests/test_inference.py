@@ -1,6 +1,7 @@
 """A trained model used: recommendations for any histories, explanations of them, and the command for both."""
 
 import json
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,10 @@ from recbole.utils.case_study import full_sort_topk
 from recbole_ec4srec import cli
 from recbole_ec4srec.errors import ConfigError, DataError
 from recbole_ec4srec.explain import Occlusion
-from recbole_ec4srec.inference import TrainedModel, explain_sequences, read_histories, recommend, views
+from recbole_ec4srec.inference import TrainedModel, explain_sequences, read_histories, recommend, rendering, views
+from recbole_ec4srec.inference.picture import picture
+
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +234,36 @@ def test_the_command_shows_views(checkpoint, capsys):
     shown = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in shown[1:9]] == [f"i{number}" for number in range(30, 38)]
     assert shown[9] == "next item: i38" and shown[10].startswith("rtrl: ") and shown[11].startswith("ertrl+: ")
+
+
+def test_views_are_drawn_too(checkpoint, tmp_path, capsys):
+    file, _ = checkpoint()
+    for kind in ("svg", "html"):
+        cli.main(["views", f"--checkpoint={file}", "--user=all", f"--output={tmp_path / f'views.{kind}'}"])
+    assert capsys.readouterr() == ("", f"written: {tmp_path / 'views.svg'}\nwritten: {tmp_path / 'views.html'}\n")
+    texts = ["".join(text.itertext()) for text in ElementTree.parse(tmp_path / "views.svg").iter(f"{SVG}text")]
+    assert texts.count("i30") >= 2 and texts.count("[m]") >= 8
+    assert {"importance", "crop", "erord+", "emask-"} < set(texts)
+    assert "<td>[m]</td>" in (tmp_path / "views.html").read_text()
+
+
+def test_what_retrieval_finds_is_shown_with_what_is_in_the_sequence_too():
+    shown = (
+        ["a", "b", "c"],
+        [1, 0, 3],
+        {"crop": [None, 2, 3]},
+        {"b": "A <long> name"},
+        {"next_item": "d", "rtrl": ("u", ["c", "x"]), "ertrl+": None},
+    )
+    tree = ElementTree.fromstring(picture(*shown))
+    texts = ["".join(text.itertext()) for text in tree.iter(f"{SVG}text")]
+    # the sequence, what the crop leaves, what is retrieved: long names are told once, items by their numbers
+    assert "A <long> name" in texts and [text for text in texts if text.isdigit()] == ["1", "2", "3", "2", "3", "3"]
+    assert [text for text in texts if text.endswith("%")] == ["25 %", "0 %", "75 %"]
+    assert len(list(tree.iter(f"{SVG}circle"))) == 2
+    tables = rendering.views_html(*shown)
+    assert '<th scope="row">2. A &lt;long&gt; name</th>' in tables and "go on with d" in tables
+    assert '<th scope="col">rtrl: user u</th>' in tables and "<td>x</td>" in tables and ">3. c</td>" in tables
 
 
 @pytest.mark.parametrize(

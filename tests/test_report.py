@@ -67,6 +67,18 @@ def test_a_training_that_is_resumable_has_a_page(state, tmp_path, capsys):
     assert all(f"</svg> {name}</span>" in page for name in ("rec", "cl", "sl", "cl_pos", "cl_neg", "sl_pos"))
 
 
+def test_the_views_of_a_sequence_are_a_part_of_the_page_where_asked_for(state, tmp_path):
+    small, folder = state
+    given = ["report", f"--run={folder}", f"--output={tmp_path / 'page.html'}", "--quiet"]
+    cli.main([*given, f"--checkpoint={small.trainer.saved_model_file}", "--user=all"])
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<h2>Views of one sequence</h2>" in page
+    header, *rows = next(table for name, table in Reader(page).tables.items() if name.startswith("The items"))
+    assert header == ["importance", *["crop", "mask", "reorder", "ecrop+", "emask+", "erord+", "ecrop-", "emask-"]]
+    assert [row[0] for row in rows] == [f"{place}. i{place + 29}" for place in range(1, 9)]
+    assert sum(float(row[1].rstrip(" %")) for row in rows) == pytest.approx(100, abs=0.5)
+
+
 def test_the_parts_of_the_loss_are_kept_and_add_up(state):
     _, folder = state
     epochs = read_run(folder)["epochs"]

@@ -8,18 +8,18 @@ again and again until none is left.
 
 from __future__ import annotations
 
-import argparse
 import ast
 import gzip
 import json
 import math
-import sys
 import zlib
 from array import array
 from pathlib import Path
 
 import numpy as np
 
+from recbole_ec4srec import console
+from recbole_ec4srec.errors import DataError
 from recbole_ec4srec.resume import replacing
 
 #: Users, items and interactions that the paper's Table 2 counts.
@@ -151,39 +151,48 @@ def write(folder: Path, name: str, users, items, user, item, time) -> Path:
     return file
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m recbole_ec4srec.data.prepare",
-        description=__doc__.split("\n\n", 1)[1],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def main(argv=None) -> None:
+    command = "python -m recbole_ec4srec.data.prepare"
+    parser = console.parser(
+        command,
+        __doc__.split("\n\n", 1)[1],
+        f"examples:\n  {command} amazon-beauty reviews_Beauty_5.json.gz\n"
+        f"  {command} ml-1m ml-1m/ratings.dat --output=/data/recbole",
     )
     parser.add_argument("name", choices=COUNTS, help="the data set's name: %(choices)s", metavar="NAME")
     parser.add_argument("file", type=Path, help="the publisher's file", metavar="FILE")
     parser.add_argument("--output", type=Path, default=Path("dataset"), help="(default: dataset)")
+    console.add_options(parser, quiet="tell errors alone, of the lines left out too")
     args = parser.parse_args(argv)
+    console.run(lambda: prepare(args.name, args.file, args.output), args)
+
+
+def prepare(name: str, source: Path, output: Path) -> None:
+    """Read ``source``, write ``output/name/name.inter``, and tell what is left out and how it compares with Table 2.
+
+    Raises:
+        DataError: ``source`` cannot be read, or nothing of it is left.
+    """
     try:
-        users, items, user, item, time, broken = read(args.file)
+        users, items, user, item, time, broken = read(source)
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        print(f"error: {args.file}: {error}", file=sys.stderr)
-        return 1
+        raise DataError(f"{source}: {error}") from error
     if broken:
-        print(f"{len(broken)} broken lines of {len(user) + len(broken)} are left out:")
+        console.tell(f"{len(broken)} broken lines of {len(user) + len(broken)} are left out:")
         for number, reason in list(broken.items())[:_NAMED]:
-            print(f"  line {number}: {reason}")
+            console.tell(f"  line {number}: {reason}")
         if len(broken) > _NAMED:
-            print(f"  and lines {', '.join(map(str, list(broken)[_NAMED:]))}")
+            console.tell(f"  and lines {', '.join(map(str, list(broken)[_NAMED:]))}")
     rows = select(user, item, time)
     if not len(rows):
-        print(f"error: {args.file}: of {len(user)} interactions none is left in the {CORE}-core", file=sys.stderr)
-        return 1
-    file = write(args.output, args.name, users, items, user[rows], item[rows], time[rows])
+        raise DataError(f"{source}: of {len(user)} interactions none is left in the {CORE}-core")
+    file = write(output, name, users, items, user[rows], item[rows], time[rows])
     found = len(np.unique(user[rows])), len(np.unique(item[rows])), len(rows)
-    print(f"{len(user)} interactions read, {file} written")
-    for what, ours, paper in zip(("users", "items", "interactions"), found, COUNTS[args.name]):
+    console.tell(f"{len(user)} interactions read, {file} written")
+    for what, ours, paper in zip(("users", "items", "interactions"), found, COUNTS[name]):
         note = "as in Table 2" if ours == paper else f"DIFFERS from Table 2's {paper} by {ours - paper:+d}"
-        print(f"  {what}: {ours}, {note}")
-    return 0
+        console.tell(f"  {what}: {ours}, {note}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

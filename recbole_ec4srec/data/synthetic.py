@@ -11,10 +11,11 @@ their sizes are ours: with 100 topics of five users each CL4SRec comes near the 
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
+
+from recbole_ec4srec import console
 
 USERS, HISTORY, IMPORTANT, NEXT, TOPICS, POOL = 500, 10, 3, 3, 100, 200
 
@@ -44,15 +45,17 @@ def write(folder, seed: int) -> Path:
 
 
 def main(argv=None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m recbole_ec4srec.data.synthetic",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    first, _, rest = __doc__.split("\n\n", 2)
+    parser = console.parser(
+        "python -m recbole_ec4srec.data.synthetic",
+        f"{first}\n{rest}",
+        "example:\n  python -m recbole_ec4srec.data.synthetic --seed=2 --output=/data/recbole",
     )
     parser.add_argument("--seed", type=int, default=1, help="of all random numbers (default: 1)")
     parser.add_argument("--output", default="dataset", help="the folder of the data sets (default: dataset)")
+    console.add_options(parser)
     args = parser.parse_args(argv)
-    print(write(args.output, args.seed))
+    console.run(lambda: console.tell(f"written: {write(args.output, args.seed)}"), args)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
+import logging
 import sys
 from pathlib import Path
 
 import yaml
 
-from recbole_ec4srec.errors import add_traceback_option, report
+from recbole_ec4srec import console
 from recbole_ec4srec.experiments import explanations, tables
 from recbole_ec4srec.experiments.diagnosis import diagnosis
 from recbole_ec4srec.experiments.plans import PLANS
@@ -28,13 +28,15 @@ OTHERS = {
 def _arguments(argv):
     titles = {**{name: plan.title for name, plan in PLANS.items()}, **{name: t for name, (_, t) in OTHERS.items()}}
     listing = "\n".join(f"  {name:14}{titles[name]}" for name in sorted(titles))
-    parser = argparse.ArgumentParser(
-        prog="python -m recbole_ec4srec.experiments",
-        description="Print an experiment's tables from the records of its runs, and write them (.md, .csv) and its "
+    parser = console.parser(
+        "python -m recbole_ec4srec.experiments",
+        "Print an experiment's tables from the records of its runs, and write them (.md, .csv) and its "
         "figure (.png). With --train the runs that have no record are trained first; one that was killed is gone on "
         "with after its last whole epoch.",
-        epilog=f"experiments:\n{listing}\n\nAny setting of RecBole's or ours: --key=value.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        f"experiments:\n{listing}\n\nAny setting of RecBole's or ours: --key=value.\n\nexamples:\n"
+        "  python -m recbole_ec4srec.experiments table3 --datasets amazon-beauty\n"
+        "  python -m recbole_ec4srec.experiments table3 --datasets ml-100k --rows DuoRec EC4SRec --train --seeds 1 2\n"
+        "  python -m recbole_ec4srec.experiments faithfulness --datasets ml-100k --num_updates=2",
     )
     parser.add_argument("name", choices=sorted(titles), metavar="NAME")
     parser.add_argument("--train", action="store_true", help="train what has no record")
@@ -46,7 +48,7 @@ def _arguments(argv):
         "--work", type=Path, default=Path("saved/experiments"), help="states of runs (default: %(default)s)"
     )
     parser.add_argument("--page", type=Path, default=Path("docs/results.md"), help="of results (default: %(default)s)")
-    add_traceback_option(parser)
+    console.add_options(parser, "tell how trainings go")
     args, settings = parser.parse_known_args(argv)
     args.settings = {}
     for setting in settings:
@@ -79,9 +81,11 @@ def _run(args):
 
 
 def main(argv=None) -> int:
+    console.end_with_the_reader()
     args = _arguments(argv)
     sys.argv = sys.argv[:1]  # where RecBole would read our options as its own
-    report(lambda: _run(args), args.traceback)
+    console.log_to_stderr(args, logging.WARNING)
+    console.run(lambda: _run(args), args, "the same command goes on with what is left")
     return 0
 
 

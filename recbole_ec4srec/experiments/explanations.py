@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from recbole_ec4srec.config import ConfigError
+from recbole_ec4srec.console import tell
 from recbole_ec4srec.data.synthetic import HISTORY, IMPORTANT
 from recbole_ec4srec.experiments.plans import CONTROL, RANDOM_MASKING
 from recbole_ec4srec.experiments.tables import spread, write_csv, write_table
@@ -34,7 +35,7 @@ def _explainers(training, names=EXPLAINERS):
         try:
             yield name, build_explainer(training.config, training.model, name)
         except ConfigError as error:
-            print(error)
+            tell(error)
 
 
 def recovery(args) -> None:

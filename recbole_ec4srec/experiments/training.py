@@ -15,6 +15,7 @@ from recbole.utils import get_model, get_trainer, init_logger, init_seed
 import recbole_ec4srec  # noqa: F401
 from recbole_ec4srec.checkpoint import load_checkpoint
 from recbole_ec4srec.config import ConfigError
+from recbole_ec4srec.console import tell
 from recbole_ec4srec.experiments import records, warmup
 from recbole_ec4srec.experiments.records import Run
 from recbole_ec4srec.resume import load_state, plain, read_state, remove_state, replacing, resumable, save_state
@@ -146,7 +147,7 @@ def record_missing(runs, output: Path, work: Path) -> None:
     for run in runs:
         begun = (work / f"{run.name}.state").is_file()
         state = "recorded" if run not in missing else "begun" if begun else "to be trained"
-        print(f"{run.label}, {run.dataset}, seed {run.seed}: {state}", flush=True)
+        tell(f"{run.label}, {run.dataset}, seed {run.seed}: {state}")
     started, taken, told = time(), [], 0.0
 
     for number, run in enumerate(missing, 1):
@@ -161,21 +162,20 @@ def record_missing(runs, output: Path, work: Path) -> None:
             # Early stopping may end a run before its last epoch, so this is the most that it can take.
             left = (trainer.epochs - last["epoch"]) * trainer.seconds / last["epoch"]
             each = max([*taken, time() - began + left])
-            print(
+            tell(
                 f"[{number} of {len(missing)}] {run.label}, {run.dataset}, seed {run.seed}: epoch {last['epoch']}, "
                 f"{last['seconds']:.0f} s, loss {last['loss']:.4g}, {metric} {last['valid'][metric]:.4f} "
                 f"(best {best['valid'][metric]:.4f}, epoch {best['epoch']}); "
-                f"at most {_duration(left + each * (len(missing) - number))} left",
-                flush=True,
+                f"at most {_duration(left + each * (len(missing) - number))} left"
             )
 
         try:
             record(run, output, work, progress)
         except Refused as reason:
-            print(f"[{number} of {len(missing)}] {run.label}, {run.dataset}: not trained: {reason}", flush=True)
+            tell(f"[{number} of {len(missing)}] {run.label}, {run.dataset}: not trained: {reason}")
         taken.append(time() - began)
     if missing:
-        print(f"{len(missing)} runs in {_duration(time() - started)}", flush=True)
+        tell(f"{len(missing)} runs in {_duration(time() - started)}")
 
 
 def _duration(seconds: float) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from html import escape
+from itertools import zip_longest
 
 import pandas as pd
 import torch
 
 from recbole_ec4srec.data.importance import normalise
 from recbole_ec4srec.page import page, table
+
+_RETRIEVED = ("rtrl", "ertrl+")
 
 
 def text(explanation) -> str:
@@ -34,6 +37,11 @@ def _named(explanation, item):
     return item if title == item else f"{title} [{item}]"
 
 
+def shares(importance) -> list:
+    """Raw importance ``[n]`` as shares of 1 (Eq. 5)."""
+    return normalise(torch.tensor([importance], dtype=torch.float), torch.tensor([len(importance)]))[0].tolist()
+
+
 def views(items, importance, found: dict, titles: dict, retrieved: dict) -> str:
     """A sequence, an item a line, with its importance and what stands in its place in the view of each operator.
 
@@ -44,15 +52,14 @@ def views(items, importance, found: dict, titles: dict, retrieved: dict) -> str:
         titles: of items, by external id.
         retrieved: what :func:`~recbole_ec4srec.inference.views.retrieved` gave, or empty.
     """
-    shares = normalise(torch.tensor([importance], dtype=torch.float), torch.tensor([len(items)]))[0].tolist()
     width = max(len(titles.get(item, item)) for item in items)
     lines = [f"{'':{width + 5}}importance" + "".join(f"{name:>8}" for name in found)]
-    for place, (item, share) in enumerate(zip(items, shares)):
+    for place, (item, share) in enumerate(zip(items, shares(importance))):
         cells = "".join(f"{'' if cells[place] is None else cells[place]!s:>8}" for cells in found.values())
         lines.append(f"{place + 1:3}  {titles.get(item, item):{width}}{100 * share:10.1f}{cells}".rstrip())
     if retrieved:
         lines.append(f"next item: {titles.get(retrieved['next_item'], retrieved['next_item'])}")
-    for name in ("rtrl", "ertrl+"):
+    for name in _RETRIEVED:
         if name in retrieved:
             user, sequence = retrieved[name] or ("", [])
             shown = ", ".join(("*" if item in items else "") + titles.get(item, item) for item in sequence)
@@ -60,6 +67,33 @@ def views(items, importance, found: dict, titles: dict, retrieved: dict) -> str:
     if retrieved:
         lines.append("(* is in the sequence above too)")
     return "\n".join(lines)
+
+
+def views_html(items, importance, found: dict, titles: dict, retrieved: dict) -> str:
+    """What :func:`views` shows, as tables for a page, in which items are shaded by their importance."""
+    share = shares(importance)
+    strength = {place: value / max(share) for place, value in enumerate(share, 1)}
+    rows = [
+        [f"{place}. {titles.get(item, item)}", f"{100 * share[place - 1]:.1f} %"]
+        + ["" if cells[place - 1] is None else cells[place - 1] for cells in found.values()]
+        for place, item in enumerate(items, 1)
+    ]
+    shade = [[strength[place], *(strength.get(cell, 0) for cell in row[2:])] for place, row in enumerate(rows, 1)]
+    caption = "The items, oldest first, and the number of the item in its place in each view; [m] is the mask"
+    parts = [table(caption, ["", "importance", *found], rows, shade)]
+    others = {f"{name}: user {retrieved[name][0]}": retrieved[name][1] for name in _RETRIEVED if retrieved.get(name)}
+    if others:
+        places = [[items.index(item) + 1 if item in items else 0 for item in sequence] for sequence in others.values()]
+        shown = [
+            [f"{place}. " * (place > 0) + titles.get(item, item) for item, place in zip(*both)]
+            for both in zip(others.values(), places)
+        ]
+        rows = [[number, *cells] for number, cells in enumerate(zip_longest(*shown, fillvalue=""), 1)]
+        shade = [[strength.get(place, 0) for place in row] for row in zip_longest(*places)]
+        next_item = titles.get(retrieved["next_item"], retrieved["next_item"])
+        caption = f"Sequences of other users that go on with {next_item}; items with a number are above too"
+        parts.append(table(caption, ["", *others], rows, shade))
+    return "\n".join(parts)
 
 
 def html(explanations) -> str:

@@ -1,0 +1,190 @@
+"""What a person expects of any command: help with examples, quiet and verbose, statuses, pipes, Ctrl-C."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import SMALL, write_inter
+
+from recbole_ec4srec import cli, tuning
+from recbole_ec4srec.data import prepare, synthetic
+from recbole_ec4srec.experiments import __main__ as experiments
+from recbole_ec4srec.quick_start import run_hyper_command, run_recbole_command
+
+README = Path(__file__).parent.parent / "README.md"
+TRAIN = "from recbole_ec4srec.quick_start import run_recbole_command as run; run()"
+
+
+def of_argv(command):
+    def call(arguments):
+        sys.argv = ["command", *arguments]
+        command()
+
+    return call
+
+
+COMMANDS = {
+    "ec4srec explain": (cli.main, ["explain"]),
+    "ec4srec recommend": (cli.main, ["recommend"]),
+    "ec4srec views": (cli.main, ["views"]),
+    "ec4srec report": (cli.main, ["report"]),
+    "run_recbole": (of_argv(run_recbole_command), []),
+    "run_hyper": (of_argv(run_hyper_command), []),
+    "python -m recbole_ec4srec.experiments": (experiments.main, []),
+    "python -m recbole_ec4srec.data.prepare": (prepare.main, []),
+    "python -m recbole_ec4srec.data.synthetic": (synthetic.main, []),
+}
+
+
+def end_of(command, *arguments):
+    call, first = COMMANDS[command]
+    with pytest.raises(SystemExit) as end:
+        call([*first, *arguments])
+    return end.value.code
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_examples_and_the_options_of_all(command, capsys):
+    assert end_of(command, "--help") == 0
+    shown = capsys.readouterr().out
+    assert re.search(rf"^examples?:\n  {re.escape(command)} ", shown, flags=re.M)
+    assert all(option in shown for option in ("-q, --quiet", "-v, --verbose", "--traceback"))
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if not name.startswith("run_")])
+def test_an_option_that_does_not_exist_is_status_2(command, capsys):
+    assert end_of(command, "--no-such-option") == 2
+    assert "usage: " in capsys.readouterr().err
+
+
+INTERRUPTED = {
+    "ec4srec report": (["--run=x"], "recbole_ec4srec.report.read_run", "the same command starts anew"),
+    "run_recbole": ([], "recbole_ec4srec.quick_start.run", "the same command starts anew"),
+    "run_hyper": ([], "recbole_ec4srec.tuning.search", "the same command starts anew"),
+    "python -m recbole_ec4srec.experiments": (
+        ["table1", "--train"],
+        "recbole_ec4srec.experiments.__main__.record_missing",
+        "the same command goes on with what is left",
+    ),
+    "python -m recbole_ec4srec.data.prepare": (
+        ["ml-1m", "x"],
+        "recbole_ec4srec.data.prepare.read",
+        "the same command starts anew",
+    ),
+    "python -m recbole_ec4srec.data.synthetic": (
+        [],
+        "recbole_ec4srec.data.synthetic.write",
+        "the same command starts anew",
+    ),
+}
+
+
+@pytest.mark.parametrize("command", INTERRUPTED)
+def test_ctrl_c_is_status_130_and_one_line(command, monkeypatch, capsys):
+    def interrupt(*args, **options):
+        raise KeyboardInterrupt
+
+    arguments, inside, told = INTERRUPTED[command]
+    monkeypatch.setattr(inside, interrupt)
+    assert end_of(command, *arguments) == 130
+    assert capsys.readouterr().err == f"interrupted: {told}\n"
+
+
+@pytest.mark.parametrize(
+    "resume, epochs, told",
+    [
+        ("auto", 2, "the same command goes on after 2 whole epochs"),
+        ("auto", 0, "the same command starts anew"),
+        ("", 2, "the same command starts anew; with --resume=auto it goes on after 2 whole epochs"),
+    ],
+)
+def test_a_training_says_after_which_epoch_it_goes_on(resume, epochs, told, experiment, monkeypatch):
+    small, seen = experiment("CL4SRec", resume=resume, epochs=4), []
+    batches = type(small.train_data).__iter__
+
+    def interrupted(loader):
+        seen.append(loader)
+        if len(seen) > epochs:
+            raise KeyboardInterrupt
+        return batches(loader)
+
+    monkeypatch.setattr(type(small.train_data), "__iter__", interrupted)
+    with pytest.raises(KeyboardInterrupt) as end:
+        small.fit()
+    assert end.value.args == (told,)
+
+
+def test_quiet_hides_all_but_the_result(data_path, monkeypatch, capsys):
+    pytest.importorskip("hyperopt")
+    record = {"params": {"lambda": 0.1}, "status": "ok", "model": "CL4SRec", "best_valid_score": 1.0}
+    results = {"valid_score_bigger": True, "best_valid_result": {"x": 1.0}, "test_result": {"x": 1.0}}
+    monkeypatch.setattr(tuning, "run_trial", lambda *_: {**record, **results})
+    Path("one.test").write_text("lambda choice [0.1]")
+    search = ["--model=CL4SRec", "--dataset=tiny", f"--data_path={data_path}", "--params_file=one.test"]
+    COMMANDS["run_hyper"][0]([*search, "--output_file=a"])
+    shown, told = capsys.readouterr()
+    assert told == "trial 1: lambda:0.1: 1.0000 on validation\n"
+    COMMANDS["run_hyper"][0]([*search, "--output_file=b", "-q"])
+    assert capsys.readouterr() == (shown, "")
+    synthetic.main(["--output=data", "--quiet"])
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_picture_of_the_readme_is_what_its_command_draws(tmp_path):
+    (command,) = re.findall(r"`ec4srec (views [^`]*--output=docs/views\.svg)`", README.read_text(encoding="utf-8"))
+    *arguments, _ = shlex.split(command)
+    cli.main([*arguments, f"--output={tmp_path / 'views.svg'}", "--quiet"])
+    assert (tmp_path / "views.svg").read_text() == (README.parent / "docs" / "views.svg").read_text()
+
+
+def training(folder):
+    """The command line of a training that takes a while."""
+    write_inter(folder, "many", {f"u{u}": [f"i{(u * k) % 31}" for k in range(1, 9)] for u in range(300)})
+    settings = {**SMALL, "data_path": folder, "epochs": 200, "num_updates": 2}
+    del settings["show_progress"]
+    flags = [f"--{key}={value}".replace(" ", "") for key, value in settings.items()]
+    return [sys.executable, "-c", TRAIN, "--dataset=many", "--resume=auto", *flags]
+
+
+def interrupt_after_an_epoch(process, output):
+    """What is written to ``output`` until the process ends, which Ctrl-C is sent to after its first epoch."""
+    text, sent = b"", False
+    while True:
+        try:
+            part = os.read(output, 65536)
+        except OSError:  # of a terminal that nobody has open any more
+            part = b""
+        if not part:
+            return process.wait(), text.decode()
+        text += part
+        if not sent and b"epoch 1 training" in text:
+            process.send_signal(signal.SIGINT)
+            sent = True
+
+
+def test_a_training_to_a_pipe_has_no_colour_and_no_bars_and_says_how_to_go_on(tmp_path):
+    process = subprocess.Popen(training(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=tmp_path)
+    status, text = interrupt_after_an_epoch(process, process.stdout.fileno())
+    process.stdout.close()
+    assert status == 130
+    assert re.search(r"interrupted: the same command goes on after \d+ whole epochs?\n$", text)
+    assert not re.search(r"\x1b|\r|it/s|Traceback", text)
+
+
+@pytest.mark.slow
+def test_a_training_at_a_terminal_has_bars(tmp_path):
+    pty, fcntl = pytest.importorskip("pty"), pytest.importorskip("fcntl")
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    process = subprocess.Popen(training(tmp_path), stdout=theirs, stderr=theirs, cwd=tmp_path)
+    os.close(theirs)
+    status, text = interrupt_after_an_epoch(process, ours)
+    assert status == 130 and "it/s" in text and "\x1b[" in text and "Traceback" not in text
