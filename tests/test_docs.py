@@ -145,10 +145,10 @@ def checkout(movies, tmp_path, monkeypatch):
         if final.get("num_updates") or final.get("update_epochs"):
             final["update_epochs"] = [2, 3]
 
-    def train(model, dataset, config_file_list=None, nproc=1, **others):
-        config = Config(model, dataset, config_file_list)
+    def train(model, dataset, config_file_list=None, config_dict=None, nproc=1, **others):
+        config = Config(model, dataset, config_file_list, config_dict)
         if nproc == 1 and Path(config["data_path"]).is_dir():
-            recbole_ec4srec.run(model, dataset, config_file_list)
+            recbole_ec4srec.run(model, dataset, config_file_list, config_dict)
 
     def search(model, dataset, config_files, params_file, **others):
         Config(model, dataset, config_files)
