@@ -36,6 +36,7 @@ class Plan:
         paper: ``{data set: {(label, metric): value}}``.
         figure: None for a table; ``points``, one a seed; ``lines``, over the rows' ``x``; ``epochs``, of the
             validation metric.
+        pairs: what is tested beside the control, a label against another.
     """
 
     title: str
@@ -45,6 +46,7 @@ class Plan:
     control: str | None = None
     paper: dict = field(default_factory=dict)
     figure: str | None = None
+    pairs: tuple = ()
 
     def runs(self, dataset: str, seeds, given: dict, labels=None) -> dict:
         """``{label: [a run for each of ``seeds``]}``; ``given`` settings win, of ``labels`` alone."""
@@ -128,6 +130,7 @@ PLANS = {
         ),
         (*AMAZON, "ml-1m"),
         control="control",
+        pairs=(("EC4SRec(SSL)", "CL4SRec"), ("EC4SRec(SL)", "DuoRec"), ("EC4SRec", "CL4SRec"), ("EC4SRec", "DuoRec")),
         paper=paper.PRINTED["table3"],
     ),
     "table4": Plan(

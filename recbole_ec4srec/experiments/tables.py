@@ -55,9 +55,8 @@ def report(name: str, plan: Plan, dataset: str, runs: dict, output: Path) -> tup
         epochs, seeds = (", ".join(str(record[key]) for record in of_seeds) for key in ("best_epoch", "seed"))
         rows.append([*row, epochs, seeds])
     texts = [write_table(path, header, rows, caption)]
-    if plan.control and found.get(plan.control):
-        tested = _significance(plan, found, path, dataset)
-        texts += [tested] if tested else []
+    tested = _significance(plan, found, path, dataset)
+    texts += [tested] if tested else []
     if plan.figure and any(found.values()):
         _figure(plan, found, path, dataset)
     return "\n".join(texts), any(found.values())
@@ -69,12 +68,13 @@ def _title(metric):
 
 
 def _significance(plan, found, path, dataset):
-    """Every model against the control, by every metric."""
+    """Every model against the control, and what is guided against what it guides, by every metric."""
+    pairs = [(label, plan.control) for label in found if label != plan.control] + list(plan.pairs)
     compared = {
-        (label, metric): compare(of_seeds, found[plan.control], metric)
-        for label, of_seeds in found.items()
+        (label, other, metric): compare(found[label], found[other], metric)
+        for label, other in pairs
         for metric in plan.metrics
-        if label != plan.control and of_seeds
+        if found.get(label) and found.get(other)
     }
     compared = {key: comparison for key, comparison in compared.items() if comparison}
     if not compared:
@@ -82,6 +82,7 @@ def _significance(plan, found, path, dataset):
     rows = [
         [
             label,
+            other,
             _title(metric),
             f"{c.difference:+.4f}",
             f"{c.low:+.4f} … {c.high:+.4f}",
@@ -91,14 +92,16 @@ def _significance(plan, found, path, dataset):
             "" if c.p_seeds is None else f"{c.p_seeds:.2g}",
             c.seeds,
         ]
-        for ((label, metric), c), adjusted in zip(compared.items(), holm([c.p for c in compared.values()]))
+        for ((label, other, metric), c), adjusted in zip(compared.items(), holm([c.p for c in compared.values()]))
     ]
-    header = ["", "metric", "difference", "95 % interval", "effect", "p, users", "p, Holm", "p, seeds", "seeds"]
+    tests = ["95 % interval", "effect", "p, users", "p, Holm", "p, seeds", "seeds"]
     caption = (
-        f"Against {plan.control!r}, {dataset}: paired t-tests over test users (Holm: corrected for the {len(rows)} "
+        f"Differences, {dataset}: paired t-tests over test users (Holm: corrected for the {len(rows)} "
         "comparisons of this table) and over seeds; effect in standard deviations of the users' differences."
     )
-    return write_table(path.with_name(f"{path.name}-significance"), header, rows, caption)
+    return write_table(
+        path.with_name(f"{path.name}-significance"), ["", "against", "metric", "difference", *tests], rows, caption
+    )
 
 
 def _figure(plan, found, path, dataset):
