@@ -197,6 +197,13 @@ def test_the_pages_are_built_without_a_warning(tmp_path):
     assert (tmp_path / "built" / "index.html").is_file()
 
 
+def test_figures_of_the_findings_are_those_of_the_records():
+    found, results = ((ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("findings.md", "results.md"))
+    claimed = set(re.findall(r"[-+]?\.\d{4}\b", found))
+    assert claimed
+    assert [figure for figure in claimed if figure.replace(".", "0.") not in results] == []
+
+
 def test_every_key_stands_in_the_table_of_keys():
     table = "\n".join(line for line in README.read_text(encoding="utf-8").splitlines() if line.startswith("| `"))
     assert [key for key in KEYS if f"`{key}`" not in table] == []
