@@ -120,7 +120,14 @@ an interaction a row, or user and items (separated by spaces, in JSON a list), a
 
 
 def _parser():
-    parser = argparse.ArgumentParser(prog="ec4srec", description=__doc__)
+    parser = console.parser(
+        "ec4srec",
+        "What people do with a trained model.",
+        "examples:\n"
+        "  ec4srec explain --checkpoint=saved/EC4SRec.pth --user=196\n"
+        "  ec4srec recommend --checkpoint=saved/EC4SRec.pth --input=histories.csv --output=best.csv\n"
+        "  ec4srec COMMAND --help      has more",
+    )
     parser.add_argument("--version", action="version", version=f"recbole_ec4srec {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
