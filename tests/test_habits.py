@@ -17,7 +17,13 @@ from recbole_ec4srec.experiments import __main__ as experiments
 from recbole_ec4srec.quick_start import run_hyper_command, run_recbole_command
 
 README = Path(__file__).parent.parent / "README.md"
-TRAIN = "from recbole_ec4srec.quick_start import run_recbole_command as run; run()"
+TRAIN = """
+import signal
+from recbole_ec4srec.quick_start import run_recbole_command
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which tests in the background of a shell are without
+run_recbole_command()
+"""
 
 
 def of_argv(command):
