@@ -16,7 +16,7 @@ body { margin: 0 auto; max-width: 68rem; padding: 1rem; font: 16px/1.5 system-ui
   color: var(--text); background: var(--ground); }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; } h3 { font-size: 1rem; }
 p, li { max-width: 45rem; } .soft { color: var(--soft); }
-.wide { overflow-x: auto; } .wide:focus-visible { outline: 2px solid rgb(var(--mark)); }
+.wide { overflow-x: auto; margin-top: 1rem; } .wide:focus-visible { outline: 2px solid rgb(var(--mark)); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; } th { font-weight: 600; }
@@ -94,6 +94,8 @@ def chart(caption: str, lines: dict, marks=(), marked: str = "") -> str:
         dashes = _DASHES[number % len(_DASHES)]
         style = f'stroke="rgb(var(--line-{number % 3}))" stroke-width="2" stroke-dasharray="{dashes}" fill="none"'
         parts.append(f'<path d="M{path}" {style}/>')
+        if len(line) == 1:  # which has no length to be seen by
+            parts.append(f'<circle cx="{across(line[0][0]):.1f}" cy="{up(line[0][1]):.1f}" r="3" {style}/>')
         legend.append((name, f'<path d="M0 6h28" {style}/>'))
     if marks:
         legend.append((marked, '<path d="M14 0v12" stroke="currentColor" stroke-dasharray="2 4" opacity=".7"/>'))
