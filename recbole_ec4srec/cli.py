@@ -18,7 +18,7 @@ from recbole_ec4srec.errors import ConfigError, DataError
 from recbole_ec4srec.inference import TrainedModel, explain_sequences, read_histories, recommend, rendering, views
 from recbole_ec4srec.inference.picture import picture
 from recbole_ec4srec.page import page
-from recbole_ec4srec.resume import replacing
+from recbole_ec4srec.resume import differences, plain_settings, replacing
 from recbole_ec4srec.version import __version__
 
 
@@ -62,14 +62,16 @@ def _recommend(args):
         tell(f"{counts['unknown']} interactions were left out: the model does not know their {kinds} items")
 
 
-def _sequence(args) -> tuple:
-    """What ``rendering.views`` and others show of a sequence."""
+def _sequence(args, run=None) -> tuple:
+    """What ``rendering.views`` and others show of a sequence; ``run`` is the training that a checkpoint has to be of."""
     generator = torch.Generator().manual_seed(args.seed)
     found = {}
     if args.checkpoint:
         if args.user is None:
             raise ConfigError("--user: missing; tell with --checkpoint whose sequence is to be shown")
         trained = TrainedModel(args.checkpoint, args.data_path)
+        if run and (told := differences(plain_settings(trained.config), run["config"])):
+            raise DataError(f"{args.checkpoint} is of another training than {args.run}: {told}")
         found = views.retrieved(trained, args.user, args.explainer, generator)
         items, importance, settings, titles = found["sequence"], found["importance"], trained.config, trained.titles
     else:
@@ -94,7 +96,7 @@ def _views(args):
 
 def _report(args):
     run, control = (path and report.read_run(path) for path in (args.run, args.control))
-    shown = rendering.views_html(*_sequence(args)) if args.checkpoint else ""
+    shown = rendering.views_html(*_sequence(args, run)) if args.checkpoint else ""
     args.output.write_text(report.report(run, control, shown), encoding="utf-8")
     tell(f"written: {args.output}")
 

@@ -79,6 +79,17 @@ def test_the_views_of_a_sequence_are_a_part_of_the_page_where_asked_for(state, t
     assert sum(float(row[1].rstrip(" %")) for row in rows) == pytest.approx(100, abs=0.5)
 
 
+def test_a_checkpoint_of_another_training_is_refused(state, experiment, tmp_path, capsys):
+    _, folder = state
+    other = experiment(checkpoint_dir=str(tmp_path / "other"), learning_rate=0.01)
+    other.fit()
+    file = other.trainer.saved_model_file
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["report", f"--run={folder}", f"--checkpoint={file}", "--user=all"])
+    assert ended.value.code == 1
+    assert f"{file} is of another training than {folder}: learning_rate 0.01, here 0.001" in capsys.readouterr().err
+
+
 def test_the_parts_of_the_loss_are_kept_and_add_up(state):
     _, folder = state
     epochs = read_run(folder)["epochs"]
