@@ -63,7 +63,7 @@ def _recommend(args):
 
 
 def _sequence(args, run=None) -> tuple:
-    """What ``rendering.views`` and others show of a sequence; ``run`` is the training that a checkpoint has to be of."""
+    """What ``rendering.views`` and others show of a sequence; a checkpoint has to be of the training ``run``."""
     generator = torch.Generator().manual_seed(args.seed)
     found = {}
     if args.checkpoint:
