@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import platform
 import statistics
 import subprocess
@@ -422,43 +421,6 @@ def benchmark_dataset(args):
     row("building the data set", *([s for s, _, _ in found[model]] for model in found), note=note)
 
 
-_GUIDED_STEPS = """
-import argparse, json, resource, sys, time
-sys.path.insert(0, sys.argv[1])
-import run
-args = argparse.Namespace(**json.loads(sys.stdin.read()))
-sys.argv = sys.argv[:1]
-run.torch.set_num_threads(args.threads)
-setup = run.Setup(args, "EC4SRec", explainer="random")
-setup.trainer.explainer.prepare(setup.dataset)
-setup.trainer.update_importance(setup.train_data)
-setup.train(args.steps)
-start = time.perf_counter()
-setup.train(args.steps)
-print(json.dumps([time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
-"""
-
-
-def benchmark_pages(args):
-    """Guided steps with large tensors in huge pages, as the package sets it, and without."""
-    found = {"0": [], "1": []}
-    for _ in range(args.repeats):
-        for enabled, runs in found.items():
-            done = subprocess.run(
-                [sys.executable, "-W", "ignore", "-c", _GUIDED_STEPS, os.path.dirname(os.path.abspath(__file__))],
-                input=json.dumps(vars(args)),
-                env={**os.environ, "THP_MEM_ALLOC_ENABLE": enabled},
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            runs.append(json.loads(done.stdout.splitlines()[-1]))
-    header()
-    without, with_pages = (statistics.median(memory for _, memory in runs) for runs in found.values())
-    note = f"peer: the same without huge pages; peak memory {without:.0f} MiB and {with_pages:.0f} MiB"
-    row(f"{args.steps} guided steps", *([seconds for seconds, _ in runs] for runs in found.values()), note=note)
-
-
 def benchmark_recommend(args):
     """The best 10 items of 100 thousand histories, those of the test users again and again."""
     peer, ours = Setup(args, "SASRec"), Setup(args, "EC4SRec")
@@ -500,7 +462,6 @@ SECTIONS = {
     "softmax": benchmark_softmax,
     "products": benchmark_products,
     "compile": benchmark_compile,
-    "pages": benchmark_pages,
     "recommend": benchmark_recommend,
 }
 

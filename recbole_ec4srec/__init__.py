@@ -4,12 +4,6 @@ Importing the package makes ``EC4SRec``, ``EC4SRecSSL``, ``EC4SRecSL``, ``CL4SRe
 own entry points.
 """
 
-import os
-
-# On Linux, large tensors in huge pages: training on a CPU makes and drops many. PyTorch looks when the first tensor is
-# made; THP_MEM_ALLOC_ENABLE=0 in the environment wins.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-
 from recbole_ec4srec import compat
 
 compat.apply()  # before RecBole is first used
