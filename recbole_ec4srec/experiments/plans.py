@@ -192,6 +192,14 @@ PLANS = {
         AMAZON[:1],
         ("ndcg@5",),
         control="control",
+        pairs=(
+            ("L_cl+ + L_cl-", "L_cl+"),
+            ("L_cl+ + L_cl-", "L_cl-"),
+            ("L_sl+ + L_cl+", "L_sl+"),
+            ("L_sl+ + L_cl-", "L_sl+"),
+            ("L_cl+ + L_cl- + L_sl+", "L_sl+"),
+            ("L_cl+ + L_cl- + L_sl+", "L_cl+ + L_cl-"),
+        ),
         figure="points",
     ),
     "figure6": Plan(
