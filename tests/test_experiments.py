@@ -163,6 +163,15 @@ def test_every_table_and_figure_is_made_from_its_runs(name, run):
         assert len(points) == 2 * 2 * 11
 
 
+def test_a_run_is_shared_by_the_tables_and_figures_that_ask_for_it():
+    runs = {name: PLANS[name].runs("amazon-beauty", [1], {}) for name in ("table3", "figure3", "figure4", "figure5")}
+    for p in (1, 2, 5):
+        (curve,), (point,) = runs["figure3"][f"EC4SRec, p = {p}"], runs["figure4"][f"EC4SRec, p = {p}"]
+        assert curve.name == point.name
+    names = [runs[name][label][0].name for name, label in (("table3", "EC4SRec"), ("figure3", "EC4SRec, p = 5"))]
+    assert names == [runs["figure5"]["L_cl+ + L_cl- + L_sl+"][0].name] * 2
+
+
 def test_runs_that_differ_from_the_first_update_on_share_the_epochs_before_it(run, tmp_path, monkeypatch):
     arguments = ["table3", "--train", "--datasets", "synthetic", "--epochs=8", "--num_updates=3"]
     explained = ["--explainer=random", "--mu_e=0.7"]

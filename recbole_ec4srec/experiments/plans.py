@@ -159,7 +159,7 @@ PLANS = {
     ),
     "figure3": Plan(
         "Figure 3: validation NDCG@5 by epoch, p importance updates",
-        tuple(Row(f"EC4SRec, p = {p}", "EC4SRec", {"num_updates": p, "stopping_step": 150}) for p in (1, 2, 5)),
+        tuple(Row(f"EC4SRec, p = {p}", "EC4SRec", _setting("num_updates", p)) for p in (1, 2, 5)),
         AMAZON[:2],
         ("ndcg@5",),
         figure="epochs",

@@ -6,6 +6,7 @@ import csv
 import statistics
 from pathlib import Path
 
+from recbole_ec4srec.config import update_schedule
 from recbole_ec4srec.experiments import records
 from recbole_ec4srec.experiments.plans import Plan
 from recbole_ec4srec.experiments.significance import compare, holm
@@ -113,15 +114,17 @@ def _figure(plan, found, path, dataset):
     values = {label: [r["test"][metric] for r in of_seeds] for label, of_seeds in found.items() if of_seeds}
     if plan.figure == "epochs":
         curves = [
-            (label, record["seed"], [(epoch["epoch"], epoch["valid"][metric]) for epoch in record["epochs"]])
+            (label, record, [(epoch["epoch"], epoch["valid"][metric]) for epoch in record["epochs"]])
             for label, of_seeds in found.items()
             for record in of_seeds
         ]
-        for label, seed, curve in curves:
-            axis.plot(*zip(*curve), label=f"{label}, seed {seed}")
-        rows = [[label, seed, *point] for label, seed, curve in curves for point in curve]
+        for label, record, curve in curves:
+            planned = update_schedule(*(record["config"][key] for key in ("epochs", "num_updates", "update_epochs")))
+            updates = [place for place, (epoch, _) in enumerate(curve) if epoch in planned]
+            axis.plot(*zip(*curve), label=f"{label}, seed {record['seed']}", marker="o", markevery=updates)
+        rows = [[label, record["seed"], *point] for label, record, curve in curves for point in curve]
         write_csv(path.with_name(f"{path.name}-curves.csv"), [["", "seed", "epoch", f"validation {metric}"], *rows])
-        axis.set(xlabel="epoch", ylabel=f"validation {_title(metric)}")
+        axis.set(xlabel="epoch (●: begins with an update)", ylabel=f"validation {_title(metric)}")
     elif plan.figure == "lines":
         points = {}
         for row in plan.rows:
