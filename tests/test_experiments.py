@@ -6,12 +6,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from recbole_ec4srec.data import synthetic
 from recbole_ec4srec.experiments import __main__ as command
+from recbole_ec4srec.experiments import warmup
 from recbole_ec4srec.experiments.diagnosis import _representations
 from recbole_ec4srec.experiments.plans import PLANS
 from recbole_ec4srec.experiments.tables import spread
@@ -193,14 +195,31 @@ def test_runs_that_differ_from_the_first_update_on_share_the_epochs_before_it(ru
 
     monkeypatch.setattr(EC4SRecTrainer, "_train_epoch", counted)
     alone = {}
-    for number, rows in enumerate([["EC4SRec"], ["EC4SRec(SL)"], ["EC4SRec", *explained]]):
+    unguided = ["--num_updates=0"]
+    for number, rows in enumerate([["EC4SRec"], ["EC4SRec(SL)"], ["EC4SRec", *explained], ["EC4SRec", *unguided]]):
         alone.update(kept(tmp_path / f"work{number}", "--rows", *rows))
-    assert trained == 2 * 3 * list(range(8))
+    assert trained == 2 * 4 * list(range(8))
     trained.clear()
     together = kept(tmp_path / "work", "--rows", "EC4SRec", "EC4SRec(SL)")
-    together.update(kept(tmp_path / "work", "--rows", "EC4SRec", *explained))
-    assert len(together) == 6 and together == alone
-    assert trained == 2 * list(range(8)) + 4 * list(range(1, 8))
+    for settings in (explained, unguided):
+        together.update(kept(tmp_path / "work", "--rows", "EC4SRec", *settings))
+    assert len(together) == 8 and together == alone
+    assert trained == 2 * list(range(8)) + 6 * list(range(1, 8))
+
+
+@pytest.mark.parametrize(
+    ("scores", "bigger", "ended"),
+    [
+        ([0.1, 0.2, 0.2, 0.1], True, False),  # as good again is better
+        ([0.1, 0.2, 0.1, 0.1], True, False),
+        ([0.2, 0.1, 0.1, 0.1, 0.3], True, True),  # what would have come later is too late
+        ([0.2, 0.1, 0.1, 0.1], False, False),
+        ([0.1, 0.2, 0.2, 0.2], False, True),
+    ],
+)
+def test_a_run_without_updates_takes_no_warm_up_that_its_patience_of_two_would_have_ended(scores, bigger, ended):
+    trainer = SimpleNamespace(valid_metric="ndcg@10", valid_metric_bigger=bigger, stopping_step=2)
+    assert warmup._ended([{"valid": {"ndcg@10": score}} for score in scores], trainer) == ended
 
 
 def test_the_page_of_results_has_what_there_are_records_of(run, tmp_path, monkeypatch):

@@ -159,9 +159,10 @@ PLANS = {
     ),
     "figure3": Plan(
         "Figure 3: validation NDCG@5 by epoch, p importance updates",
-        tuple(Row(f"EC4SRec, p = {p}", "EC4SRec", _setting("num_updates", p)) for p in (1, 2, 5)),
+        tuple(Row(f"EC4SRec, p = {p}", "EC4SRec", _setting("num_updates", p)) for p in (0, 1, 2, 5)),
         AMAZON[:2],
         ("ndcg@5",),
+        control="EC4SRec, p = 0",  # random views and random retrieval to the end
         figure="epochs",
     ),
     "figure4": Plan(

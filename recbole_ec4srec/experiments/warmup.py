@@ -2,17 +2,20 @@
 
 Until then nothing that guides a training has a part in it: of the same seed, EC4SRec, EC4SRec(SSL) and EC4SRec(SL) are
 the same training bit for bit, whatever the explainer, mu_e or the weights of the guided losses. What one run leaves
-before its first update, the others start from; their records are those that they would have had.
+before its first update, the others, those without updates too, start from; their records are those that they would
+have had.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from recbole.utils import early_stopping
 
 from recbole_ec4srec.experiments.records import Run
 from recbole_ec4srec.resume import read_state, replacing
@@ -51,17 +54,33 @@ def leave(run: Run, trainer, state: Path) -> None:
 def take(run: Run, trainer, state: Path) -> None:
     """Make ``state``, which a new run is to go on from, of the longest warm-up that another run has left for it."""
     updates = getattr(trainer, "update_epochs", [])
-    before = range(updates[0] - 1, 0, -1) if updates else ()
-    kept = next((file for file in (_file(run, state, epoch) for epoch in before) if file.is_file()), None)
-    if kept is None:
+    for epoch in range(updates[0] - 1 if updates else trainer.epochs, 0, -1):
+        kept = _file(run, state, epoch)
+        if kept.is_file():
+            found = read_state(kept)
+            if updates or not _ended(found["history"], trainer):
+                break
+    else:
         return
-    found = read_state(kept)
     shutil.copyfile(kept.with_suffix(".pth"), trainer.saved_model_file)
     found["settings"] = trainer.settings
     found["best_model"] = os.path.relpath(trainer.saved_model_file, state.parent)
     found["schedule"]["explainer"] = trainer.explainer.state_dict()  # as it was made: nobody has asked it yet
     with replacing(state) as temporary:
         torch.save(found, temporary)
+
+
+def _ended(history, trainer) -> bool:
+    """Whether patience would have ended a run without updates in these epochs; a warm-up goes on without it."""
+    best, since = -math.inf if trainer.valid_metric_bigger else math.inf, 0
+    for epoch in history:
+        score = epoch["valid"][trainer.valid_metric]
+        best, since, ended, _ = early_stopping(
+            score, best, since, trainer.stopping_step, bigger=trainer.valid_metric_bigger
+        )
+        if ended:
+            return True
+    return False
 
 
 def _file(run: Run, state: Path, epoch: int) -> Path:
