@@ -222,6 +222,38 @@ def test_a_run_without_updates_takes_no_warm_up_that_its_patience_of_two_would_h
     assert warmup._ended([{"valid": {"ndcg@10": score}} for score in scores], trainer) == ended
 
 
+def test_the_search_varies_one_setting_at_a_time():
+    runs = {name: PLANS[name].runs("amazon-beauty", [1], {}) for name in ("search", "table3", "figure6")}
+    labels = [label for label in runs["search"] if label.split(",")[0] in ("DuoRec", "EC4SRec(SL)")]
+    lambdas = [f"EC4SRec(SL), lambda_sl_pos {value}" for value in (0.2, 0.3, 0.4, 0.5)]
+    assert [label for label in labels if "SL" in label] == [
+        "EC4SRec(SL)",
+        "EC4SRec(SL), tau 0.5",
+        "EC4SRec(SL), tau 1.5",
+        *lambdas,
+    ]
+    assert {"DuoRec, tau 0.5", "DuoRec, lambda 0.5"} < set(labels)
+    ((paper,), (varied,)) = (runs["search"][label] for label in ("EC4SRec", "EC4SRec, tau 1.5"))
+    assert {key for key in varied.settings if varied.settings[key] != paper.settings.get(key)} == {"tau"}
+    for label, name, shared in (("EC4SRec", "table3", "EC4SRec"), ("EC4SRec, mu_e 0.7", "figure6", "EC4SRec, μ_e .7")):
+        assert runs["search"][label][0].name == runs[name][shared][0].name
+
+
+def test_the_search_is_of_the_validation_set(run, tmp_path, monkeypatch):
+    labels = ["CL4SRec, lambda 0.3", "CL4SRec, lambda 0.5"]
+    header, rows, output = run("search", "--train", "--datasets=synthetic", "--rows", *labels)
+    assert header == ["", "NDCG@10", "HR@10", "epoch", "seeds"] and [row[0] for row in rows] == labels
+    ours = [json.loads(file.read_text()) for file in (output / "records").iterdir()]
+    ours = [record for record in ours if record["settings"]["lambda"] == 0.3]
+    assert mean(rows[0][1]) == pytest.approx(sum(record["valid"]["ndcg@10"] for record in ours) / 2, abs=1e-4)
+    assert ours[0]["valid"]["ndcg@10"] != ours[0]["test"]["ndcg@10"]
+    monkeypatch.setattr("recbole_ec4srec.experiments.training.Training", None)
+    _, rows, _ = run("search", "--datasets=synthetic")
+    assert [row[0] for row in rows] == labels  # of the others there is no record
+    run("results", f"--page={tmp_path / 'results.md'}", table="search-synthetic")
+    assert "synthetic, validation set" in (tmp_path / "results.md").read_text()
+
+
 def test_the_page_of_results_has_what_there_are_records_of(run, tmp_path, monkeypatch):
     run("table1", "--train")
     run("table2", "--datasets", "synthetic", table="table2")

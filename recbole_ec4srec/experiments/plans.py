@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from recbole_ec4srec.config import properties_dir
 from recbole_ec4srec.experiments import paper
 from recbole_ec4srec.experiments.records import Run, settings_of
+from recbole_ec4srec.tuning import read_space
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Plan:
         figure: None for a table; ``points``, one a seed; ``lines``, over the rows' ``x``; ``epochs``, of the
             validation metric.
         pairs: what is tested beside the control, a label against another.
+        split: ``test``, or ``valid`` where a choice is made.
     """
 
     title: str
@@ -47,6 +50,7 @@ class Plan:
     paper: dict = field(default_factory=dict)
     figure: str | None = None
     pairs: tuple = ()
+    split: str = "test"
 
     def runs(self, dataset: str, seeds, given: dict, labels=None) -> dict:
         """``{label: [a run for each of ``seeds``]}``; ``given`` settings win, of ``labels`` alone."""
@@ -96,11 +100,19 @@ _WITHOUT = {"reorder": ["crop", "mask"], "mask": ["crop", "reorder"], "crop": ["
 
 
 # A setting that is the default is left out, so that a run is shared by all that ask for it.
-_DEFAULTS = {"explainer": "occlusion", "num_updates": 5, "mu_e": 0.5}
+_LAMBDAS = ("lambda", "lambda_cl_pos", "lambda_cl_neg", "lambda_sl_pos")
+_DEFAULTS = {"explainer": "occlusion", "num_updates": 5, "mu_e": 0.5, "tau": 1.0, **dict.fromkeys(_LAMBDAS, 0.1)}
 
 
 def _setting(key, value):
     return {} if _DEFAULTS[key] == value else {key: value}
+
+
+def _one_at_a_time(row):
+    """A model with its defaults, and with each other value of its search space in the place of one of them."""
+    space = read_space(properties_dir() / "hyper" / f"{row.model}.test")
+    others = [(key, value) for key, (_, values) in space.items() for value in values if _setting(key, value)]
+    return (row, *(Row(f"{row.label}, {key} {value}", row.model, {key: value}) for key, value in others))
 
 
 def _losses(label, *names):
@@ -132,6 +144,13 @@ PLANS = {
         control="control",
         pairs=(("EC4SRec(SSL)", "CL4SRec"), ("EC4SRec(SL)", "DuoRec"), ("EC4SRec", "CL4SRec"), ("EC4SRec", "DuoRec")),
         paper=paper.PRINTED["table3"],
+    ),
+    "search": Plan(
+        "Search: the paper's ranges, one setting at a time",
+        tuple(point for row in OURS for point in _one_at_a_time(row)),
+        (*AMAZON, "ml-1m"),
+        ("ndcg@10", "hit@10"),
+        split="valid",
     ),
     "table4": Plan(
         "Table 4: other backbones",

@@ -44,18 +44,22 @@ def report(name: str, plan: Plan, dataset: str, runs: dict, output: Path) -> tup
     """
     found = {label: [records.read(output, run) for run in of_seeds] for label, of_seeds in runs.items()}
     found = {label: [record for record in of_seeds if record] for label, of_seeds in found.items()}
-    path, caption = output / f"{name}-{dataset}", f"{plan.title}; {dataset}, test set."
+    path, of_set = output / f"{name}-{dataset}", {"test": "test", "valid": "validation"}[plan.split]
     printed, rows = plan.paper.get(dataset, {}), []
-    header = ["", *(cell for m in plan.metrics for cell in (_title(m), "paper", "difference")), "epoch", "seeds"]
+    beside = ["paper", "difference"] if plan.paper else []
+    header = ["", *(cell for metric in plan.metrics for cell in (_title(metric), *beside)), "epoch", "seeds"]
     for label, of_seeds in found.items():
+        if not of_seeds and plan.split == "valid":  # the search has many rows that nobody trains
+            continue
         row = [label]
         for metric in plan.metrics:
-            ours, theirs = [record["test"][metric] for record in of_seeds], printed.get((label, metric))
+            ours, theirs = [record[plan.split][metric] for record in of_seeds], printed.get((label, metric))
             difference = f"{statistics.mean(ours) - theirs:+.4f}" if ours and theirs is not None else ""
-            row += [spread(ours) if ours else "", "" if theirs is None else f"{theirs:.4f}", difference]
+            row.append(spread(ours) if ours else "")
+            row += ["" if theirs is None else f"{theirs:.4f}", difference] if plan.paper else []
         epochs, seeds = (", ".join(str(record[key]) for record in of_seeds) for key in ("best_epoch", "seed"))
         rows.append([*row, epochs, seeds])
-    texts = [write_table(path, header, rows, caption)]
+    texts = [write_table(path, header, rows, f"{plan.title}; {dataset}, {of_set} set.")]
     tested = _significance(plan, found, path, dataset)
     texts += [tested] if tested else []
     if plan.figure and any(found.values()):
