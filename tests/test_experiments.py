@@ -13,7 +13,7 @@ import pytest
 
 from recbole_ec4srec.data import synthetic
 from recbole_ec4srec.experiments import __main__ as command
-from recbole_ec4srec.experiments import warmup
+from recbole_ec4srec.experiments import records, warmup
 from recbole_ec4srec.experiments.diagnosis import _representations
 from recbole_ec4srec.experiments.plans import PLANS
 from recbole_ec4srec.experiments.tables import spread
@@ -235,6 +235,9 @@ def test_the_search_varies_one_setting_at_a_time():
     assert {"DuoRec, tau 0.5", "DuoRec, lambda 0.5"} < set(labels)
     ((paper,), (varied,)) = (runs["search"][label] for label in ("EC4SRec", "EC4SRec, tau 1.5"))
     assert {key for key in varied.settings if varied.settings[key] != paper.settings.get(key)} == {"tau"}
+    (varied,) = runs["search"]["EC4SRec without L_cl+, mu_e 0.3"]
+    assert (varied.settings["lambda_cl_pos"], varied.settings["mu_e"]) == (0, 0.3)
+    assert not any(label.startswith("EC4SRec without L_cl+, lambda_cl_pos") for label in runs["search"])
     for label, name, shared in (("EC4SRec", "table3", "EC4SRec"), ("EC4SRec, mu_e 0.7", "figure6", "EC4SRec, μ_e .7")):
         assert runs["search"][label][0].name == runs[name][shared][0].name
 
@@ -252,6 +255,21 @@ def test_the_search_is_of_the_validation_set(run, tmp_path, monkeypatch):
     assert [row[0] for row in rows] == labels  # of the others there is no record
     run("results", f"--page={tmp_path / 'results.md'}", table="search-synthetic")
     assert "synthetic, validation set" in (tmp_path / "results.md").read_text()
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "properties" / "tuned").glob("*/*.yaml")), ids=lambda file: file.stem)
+def test_what_is_chosen_is_the_best_of_the_search_on_validation(file):
+    model, dataset = file.stem, file.parent.name
+    (row,) = (row for row in PLANS["table3"].rows if row.model == model and row.tuned)
+    searched = [run for (run,) in PLANS["search"].runs(dataset, [1], {}).values() if run.model == model]
+    tried = [(run, records.read(ROOT / "results", run)) for run in searched]
+    best, _ = max((pair for pair in tried if pair[1]), key=lambda pair: pair[1]["valid"]["ndcg@10"])
+    assert row.run(dataset, 1, {}).name == best.name
+
+
+def test_a_row_is_tuned_where_something_has_been_chosen():
+    assert "EC4SRec, tuned" in PLANS["table3"].runs("amazon-beauty", [1], {})
+    assert not any("tuned" in label for label in PLANS["table3"].runs("synthetic", [1], {}))
 
 
 def test_the_page_of_results_has_what_there_are_records_of(run, tmp_path, monkeypatch):

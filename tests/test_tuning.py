@@ -142,6 +142,14 @@ def test_presets_hold_what_the_paper_finds_best_and_fit_their_models():
             assert {key: config[key] for key in settings} == settings
 
 
+def test_what_was_chosen_for_a_data_set_fits_its_model():
+    files = sorted((properties_dir() / "tuned").glob("*/*.yaml"))
+    for file in files:
+        config = Config(file.stem, file.parent.name, config_file_list=[str(file)])
+        assert all(config[key] == value for key, value in config.file_config_dict.items())
+    assert files
+
+
 def test_recboles_own_search_reads_the_spaces():
     pytest.importorskip("hyperopt")
     for model in OUR_MODELS:

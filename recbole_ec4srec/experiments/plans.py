@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from recbole_ec4srec.config import properties_dir
 from recbole_ec4srec.experiments import paper
-from recbole_ec4srec.experiments.records import Run, settings_of
+from recbole_ec4srec.experiments.records import Run, settings_of, tuned
 from recbole_ec4srec.tuning import read_space
 
 
@@ -16,6 +16,7 @@ class Row:
 
     Attributes:
         line, x: in a figure, the line that it is a point of, and where on it.
+        tuned: with what has been chosen for a data set, too; there is no such row where nothing has been.
     """
 
     label: str
@@ -23,10 +24,12 @@ class Row:
     settings: dict = field(default_factory=dict)
     line: str = ""
     x: float | None = None
+    tuned: bool = False
 
     def run(self, dataset: str, seed: int, given: dict) -> Run:
         """The run of this row on a data set; ``given`` settings win."""
-        return Run(self.label, self.model, dataset, seed, settings_of(self.model, dataset, self.settings, given))
+        own = {**(tuned(self.model, dataset) if self.tuned else {}), **self.settings}
+        return Run(self.label, self.model, dataset, seed, settings_of(self.model, dataset, own, given))
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Plan:
         return {
             row.label: [row.run(dataset, seed, given) for seed in seeds]
             for row in self.rows
-            if not labels or row.label in labels
+            if (not labels or row.label in labels) and (not row.tuned or tuned(row.model, dataset))
         }
 
 
@@ -70,6 +73,7 @@ OURS = (
     Row("EC4SRec(SL)", "EC4SRecSL"),
     Row("EC4SRec", "EC4SRec"),
 )
+TUNED = tuple(Row(f"{row.label}, tuned", row.model, tuned=True) for row in OURS)
 GUIDED = tuple(row for row in OURS if row.model.startswith("EC4SRec"))
 AMAZON = ("amazon-beauty", "amazon-clothing", "amazon-sports")
 
@@ -109,10 +113,15 @@ def _setting(key, value):
 
 
 def _one_at_a_time(row):
-    """A model with its defaults, and with each other value of its search space in the place of one of them."""
+    """A row, and the row with each other value of its model's search space in the place of a default."""
     space = read_space(properties_dir() / "hyper" / f"{row.model}.test")
-    others = [(key, value) for key, (_, values) in space.items() for value in values if _setting(key, value)]
-    return (row, *(Row(f"{row.label}, {key} {value}", row.model, {key: value}) for key, value in others))
+    others = [
+        (f"{row.label}, {key} {value}", {**row.settings, key: value})
+        for key, (_, values) in space.items()
+        for value in values
+        if key not in row.settings and _setting(key, value)
+    ]
+    return (row, *(Row(label, row.model, settings) for label, settings in others))
 
 
 def _losses(label, *names):
@@ -139,15 +148,28 @@ PLANS = {
             CONTROL,
             Row("views as data", "EC4SRec", {"view_loss": "recommendation"}),
             *OURS,
+            *TUNED,
         ),
         (*AMAZON, "ml-1m"),
         control="control",
-        pairs=(("EC4SRec(SSL)", "CL4SRec"), ("EC4SRec(SL)", "DuoRec"), ("EC4SRec", "CL4SRec"), ("EC4SRec", "DuoRec")),
+        pairs=(
+            ("EC4SRec(SSL)", "CL4SRec"),
+            ("EC4SRec(SL)", "DuoRec"),
+            ("EC4SRec", "CL4SRec"),
+            ("EC4SRec", "DuoRec"),
+            *((row.label, row.label.removesuffix(", tuned")) for row in TUNED),
+            ("EC4SRec, tuned", "CL4SRec"),
+            ("EC4SRec, tuned", "DuoRec"),
+        ),
         paper=paper.PRINTED["table3"],
     ),
     "search": Plan(
         "Search: the paper's ranges, one setting at a time",
-        tuple(point for row in OURS for point in _one_at_a_time(row)),
+        tuple(
+            point
+            for row in (*OURS, _losses("EC4SRec without L_cl+", "cl_neg", "sl_pos"))
+            for point in _one_at_a_time(row)
+        ),
         (*AMAZON, "ml-1m"),
         ("ndcg@10", "hit@10"),
         split="valid",

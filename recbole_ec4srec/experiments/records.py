@@ -41,16 +41,23 @@ class Run:
 
 
 def settings_of(model: str, dataset: str, own: dict, given: dict) -> dict:
-    """The paper's settings, the data set's, those chosen for the model on it (``properties/tuned``), a row's ``own``,
-    and those ``given`` for a whole experiment; later ones win. What makes a preset that preset cannot be given.
+    """The paper's settings, the data set's, a row's ``own``, and those ``given`` for all rows; later ones win.
+
+    What makes a preset that preset cannot be given.
     """
-    folder, found = properties_dir(), {}
-    files = ("paper.yaml", f"dataset/{dataset}.yaml", f"tuned/{dataset}/{model}.yaml")
-    for file in (folder / name for name in files):
-        if file.is_file():
-            found.update(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
+    found = {**_properties("paper.yaml"), **_properties(f"dataset/{dataset}.yaml")}
     fixed = PRESETS.get(model, {})
     return {**found, **own, **{key: value for key, value in given.items() if key not in fixed}}
+
+
+def tuned(model: str, dataset: str) -> dict:
+    """The settings chosen for a model on a data set, by validation alone; none where nothing has been chosen."""
+    return _properties(f"tuned/{dataset}/{model}.yaml")
+
+
+def _properties(name):
+    file = properties_dir() / name
+    return yaml.safe_load(file.read_text(encoding="utf-8")) or {} if file.is_file() else {}
 
 
 def read(folder: Path, run: Run) -> dict | None:

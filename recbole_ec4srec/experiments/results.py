@@ -19,16 +19,15 @@ prints, of ml-100k what the authors' code reports.
 def results(args) -> None:
     """Write the page ``args.page``; tables are made anew from the records, measurements are taken as they stand."""
     known = records.read_all(args.output)
-    parts, shown = [_HEAD.format(records=args.output / "records")], set()
+    parts, shown = [_HEAD.format(records=args.output / "records")], {"test": set(), "valid": set()}
     for name, plan in PLANS.items():
         for dataset in sorted({record["dataset"] for record in known}):
             seeds = sorted({record["seed"] for record in known if record["dataset"] == dataset})
             runs = plan.runs(dataset, seeds, args.settings)
             there = {run.name for of_label in runs.values() for run in of_label if records.read(args.output, run)}
-            if not there - shown:  # a table of nothing but what an earlier one has
+            if not there - shown[plan.split]:  # a table of nothing but what an earlier one has
                 continue
-            if plan.split == "test":
-                shown |= there
+            shown[plan.split] |= there
             text, _ = tables.report(name, plan, dataset, runs, args.output)
             parts.append(f"## {plan.title}, {dataset}\n\n{text}{_image(args.output / f'{name}-{dataset}', args.page)}")
     for file in sorted(args.output.glob("*.md")):

@@ -53,7 +53,8 @@ def report(name: str, plan: Plan, dataset: str, runs: dict, output: Path) -> tup
             continue
         row = [label]
         for metric in plan.metrics:
-            ours, theirs = [record[plan.split][metric] for record in of_seeds], printed.get((label, metric))
+            ours = [record[plan.split][metric] for record in of_seeds]
+            theirs = printed.get((label.removesuffix(", tuned"), metric))  # the paper's models are
             difference = f"{statistics.mean(ours) - theirs:+.4f}" if ours and theirs is not None else ""
             row.append(spread(ours) if ours else "")
             row += ["" if theirs is None else f"{theirs:.4f}", difference] if plan.paper else []
