@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from recbole_ec4srec.config import properties_dir
 from recbole_ec4srec.experiments import paper
-from recbole_ec4srec.experiments.records import Run, settings_of, tuned
+from recbole_ec4srec.experiments.records import Run, properties, settings_of, tuned
 from recbole_ec4srec.tuning import read_space
 
 
@@ -104,8 +104,7 @@ _WITHOUT = {"reorder": ["crop", "mask"], "mask": ["crop", "reorder"], "crop": ["
 
 
 # A setting that is the default is left out, so that a run is shared by all that ask for it.
-_LAMBDAS = ("lambda", "lambda_cl_pos", "lambda_cl_neg", "lambda_sl_pos")
-_DEFAULTS = {"explainer": "occlusion", "num_updates": 5, "mu_e": 0.5, "tau": 1.0, **dict.fromkeys(_LAMBDAS, 0.1)}
+_DEFAULTS = properties("model/EC4SRec.yaml")
 
 
 def _setting(key, value):

@@ -45,17 +45,18 @@ def settings_of(model: str, dataset: str, own: dict, given: dict) -> dict:
 
     What makes a preset that preset cannot be given.
     """
-    found = {**_properties("paper.yaml"), **_properties(f"dataset/{dataset}.yaml")}
+    found = {**properties("paper.yaml"), **properties(f"dataset/{dataset}.yaml")}
     fixed = PRESETS.get(model, {})
     return {**found, **own, **{key: value for key, value in given.items() if key not in fixed}}
 
 
 def tuned(model: str, dataset: str) -> dict:
     """The settings chosen for a model on a data set, by validation alone; none where nothing has been chosen."""
-    return _properties(f"tuned/{dataset}/{model}.yaml")
+    return properties(f"tuned/{dataset}/{model}.yaml")
 
 
-def _properties(name):
+def properties(name: str) -> dict:
+    """What a file of ``properties/`` sets; nothing where there is none of that ``name``."""
     file = properties_dir() / name
     return yaml.safe_load(file.read_text(encoding="utf-8")) or {} if file.is_file() else {}
 
