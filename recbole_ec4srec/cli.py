@@ -14,11 +14,12 @@ import yaml
 from recbole_ec4srec import console, report
 from recbole_ec4srec.config import properties_dir
 from recbole_ec4srec.console import tell
+from recbole_ec4srec.data.identity import differences
 from recbole_ec4srec.errors import ConfigError, DataError
 from recbole_ec4srec.inference import TrainedModel, explain_sequences, read_histories, recommend, rendering, views
 from recbole_ec4srec.inference.picture import picture
 from recbole_ec4srec.page import page
-from recbole_ec4srec.resume import differences, plain_settings, replacing
+from recbole_ec4srec.resume import plain_settings, replacing
 from recbole_ec4srec.version import __version__
 
 

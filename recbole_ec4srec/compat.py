@@ -10,6 +10,7 @@ import functools
 import importlib
 import logging
 import os
+import secrets
 import sys
 import warnings
 
@@ -70,6 +71,25 @@ def _ensure_folders_side_by_side() -> None:
         importlib.import_module(module).ensure_dir = ensure_dir
 
 
+def _name_files_apart() -> None:
+    """Symptom: two trainings that start in the same second write one best model (and one log) between them, and the one
+    that ends first is tested with the other's weights, since RecBole names files by the second. Can go when names of
+    files have more in them than ``get_local_time``.
+    """
+    from recbole.utils.utils import get_local_time
+
+    if getattr(get_local_time, "_recbole_ec4srec", False):
+        return
+
+    @functools.wraps(get_local_time)
+    def distinct():
+        return f"{get_local_time()}-{secrets.token_hex(4)}"  # not of the random numbers that are seeded
+
+    distinct._recbole_ec4srec = True
+    for module in ("recbole.utils.utils", "recbole.utils.logger", "recbole.trainer.trainer"):
+        importlib.import_module(module).get_local_time = distinct
+
+
 def _give_numpy_and_scipy_their_former_names() -> None:
     """Symptoms: with numpy 2 making a Config ends in "module 'numpy' has no attribute 'float_'"; with scipy >= 1.13
     LightGCN, NGCF and other graph models end in "'dok_matrix' object has no attribute '_update'". Can go when RecBole
@@ -128,3 +148,4 @@ def apply() -> None:
     set_anomaly_detection({})
     _read_and_write_checkpoints_of_recbole()
     _ensure_folders_side_by_side()
+    _name_files_apart()

@@ -21,6 +21,7 @@ from recbole.utils import get_model
 
 from recbole_ec4srec import compat, config, distributed, resume
 from recbole_ec4srec.config import ALIASES, properties_dir
+from recbole_ec4srec.data import identity, order, saved
 from recbole_ec4srec.errors import ConfigError
 
 WRITTEN_FOR = "RecBole 1.2.0 and 1.2.1"
@@ -215,6 +216,11 @@ def _get_dataloader(original, settings, phase):
     return EC4SRecTrainDataLoader if phase == "train" and is_ours(settings.model_class) else original(settings, phase)
 
 
+def _fit(original, trainer, train_data, *args, **options):
+    identity.remember(trainer.model, train_data._dataset)
+    return original(trainer, train_data, *args, **options)
+
+
 def _get_trainer(original, *args):
     trainer = resume.resumable(original(*args))
     if distributed.place()[1] == 1:
@@ -242,7 +248,20 @@ def register() -> None:
     _wrap(configurator, ("Config", "_get_final_config_dict"), _get_final_config_dict)
     _wrap(configurator, ("Config", "_init_device"), distributed.init_device)
     _wrap(configurator, ("Config", "_set_default_parameters"), _in_our_words(*_REFUSALS))
+    data = "recbole.data.dataset.dataset"
+    _wrap(data, ("Dataset", "_load_inter_feat"), order.load_interactions)
+    _wrap(data, ("Dataset", "_remove_duplication"), order.remove_duplication)
+    _wrap(data, ("Dataset", "_reset_index"), order.reset_index)
+    _wrap(data, ("Dataset", "_user_item_feat_preparation"), identity.prepare_features)
+    _wrap(data, ("Dataset", "sort"), order.sort)
     _wrap("recbole.data.utils", ("get_dataloader",), _get_dataloader)
+    _wrap("recbole.data.utils", ("save_split_dataloaders",), saved.save_split_dataloaders)
+    _wrap("recbole.data.utils", ("load_split_dataloaders",), saved.load_split_dataloaders)
+    for module in ("recbole.data.utils", "recbole.data", "recbole.quick_start.quick_start"):
+        _wrap(module, ("data_preparation",), saved.data_preparation)
+    for module in ("recbole.quick_start.quick_start", "recbole.quick_start"):
+        _wrap(module, ("load_data_and_model",), identity.load_data_and_model)
+    _wrap("recbole.trainer.trainer", ("Trainer", "fit"), _fit)
     _wrap("recbole.quick_start.quick_start", ("get_trainer",), _get_trainer)
     _wrap("recbole.quick_start.quick_start", ("init_logger",), distributed.init_logger)
     _wrap("recbole.trainer.trainer", ("DistributedDataParallel",), distributed.data_parallel)

@@ -28,6 +28,7 @@ from recbole.utils import set_color
 
 from recbole_ec4srec.checkpoint import check_whole, load_checkpoint
 from recbole_ec4srec.config import AUTO
+from recbole_ec4srec.data.identity import check_same, differences, kept_in, remember
 from recbole_ec4srec.errors import ConfigError
 
 #: Settings that say where and how a training is computed, not what.
@@ -44,7 +45,7 @@ ELSEWHERE = (
     "ddp_backend",
     "resume",
 )
-_FORMAT = 1
+_FORMAT = 2
 
 
 def plain_settings(config) -> dict:
@@ -58,12 +59,6 @@ def _as_json(value):
         return json.dumps(value, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError):  # objects of RecBole's own, which follow from the rest
         return None
-
-
-def differences(theirs: dict, here: dict) -> str:
-    """What two sets of settings differ in, in words, five of them at the most; empty where they are the same."""
-    others = [key for key in {**theirs, **here} if theirs.get(key) != here.get(key)]
-    return ", ".join(f"{key} {theirs.get(key)!r}, here {here.get(key)!r}" for key in others[:5])
 
 
 class Resumable:
@@ -117,6 +112,7 @@ class Resumable:
         self, train_data, valid_data=None, verbose=True, saved=True, show_progress=False, callback_fn=None
     ):  # RecBole's signature
         self._saved = saved
+        remember(self.model, train_data._dataset)
         if self._continue_from and self._go_on(train_data):
             return self.best_valid_score, self.best_valid_result
         started = time()
@@ -181,6 +177,7 @@ class Resumable:
     def _go_on(self, train_data) -> bool:
         """Take up the state that was left; whether there is nothing left to train."""
         file, state = self._newest_whole_state()
+        check_same(file, kept_in(state), train_data._dataset)
         load_state(state, self, train_data)
         self.history, self.start_epoch = state["history"], state["history"][-1]["epoch"]
         self._whole = self.start_epoch

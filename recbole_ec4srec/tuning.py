@@ -26,10 +26,11 @@ from recbole.utils import dict2str
 
 from recbole_ec4srec.config import properties_dir
 from recbole_ec4srec.console import tell
+from recbole_ec4srec.data.identity import differences
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.quick_start import objective_function
 from recbole_ec4srec.registry import canonical_name, known_keys
-from recbole_ec4srec.resume import differences, plain, plain_settings
+from recbole_ec4srec.resume import plain, plain_settings
 
 #: What stands behind the kinds of parameters in a file of RecBole's.
 KINDS = {

@@ -16,6 +16,7 @@ import recbole_ec4srec  # noqa: F401
 from recbole_ec4srec.checkpoint import load_checkpoint
 from recbole_ec4srec.config import ConfigError
 from recbole_ec4srec.console import tell
+from recbole_ec4srec.data.identity import check_same, kept_in, remember
 from recbole_ec4srec.experiments import records, warmup
 from recbole_ec4srec.experiments.records import Run
 from recbole_ec4srec.resume import load_state, plain, read_state, remove_state, replacing, resumable, save_state
@@ -72,8 +73,10 @@ class Training:
     def pretrain(self, file: Path) -> None:
         """The first stage of S3Rec, gone on with after its last whole epoch; its weights go to ``file``."""
         trainer = self.trainer
+        remember(self.model, self.dataset)
         if self.state.is_file():
             state = read_state(self.state)
+            check_same(self.state, kept_in(state), self.dataset)
             load_state(state, trainer, self.train_data)
             trainer.start_epoch = state["epoch"]
         trainer.save_step = 1
@@ -122,6 +125,7 @@ def record(run: Run, output: Path, work: Path, progress=lambda trainer: None) ->
         seconds=round(trainer.seconds, 1),
         epochs=trainer.history,
         ranks=records.pack(training.ranks()),
+        data=training.dataset.fingerprint,
         commit=commit,
         config=training.config,
     )
@@ -136,7 +140,9 @@ def trained(run: Run, output: Path, work: Path) -> Training:
     if records.read(output, run) is None or state.is_file() or not best.is_file():
         record(run, output, work)
     training = Training(run, work)
-    training.model.load_state_dict(load_checkpoint(best, training.config["device"])["state_dict"])
+    state = load_checkpoint(best, training.config["device"])
+    check_same(best, kept_in(state), training.dataset)
+    training.model.load_state_dict(state["state_dict"])
     return training
 
 

@@ -1,0 +1,50 @@
+"""The loaders that RecBole's ``save_dataloaders`` leaves for later runs: whole ones, of the data that is there."""
+
+from __future__ import annotations
+
+import os
+from logging import getLogger
+
+from torch.utils.data.distributed import DistributedSampler
+
+from recbole_ec4srec.data.identity import differences
+from recbole_ec4srec.distributed import place
+from recbole_ec4srec.errors import DataError
+
+
+def save_split_dataloaders(original, config, dataloaders) -> None:
+    """RecBole's function. Of several processes each has loaders for a share of the data, which nobody else can use."""
+    if place()[1] > 1:
+        getLogger().warning("save_dataloaders: not done where several processes share the data")
+        return
+    generators = [loader.generator for loader in dataloaders]
+    original(config, dataloaders)  # takes the generators out of the loaders, which this training goes on with
+    for loader, generator in zip(dataloaders, generators):
+        loader.generator = loader.sampler.generator = generator
+
+
+def load_split_dataloaders(original, config):
+    """RecBole's function; None, for loaders to be made anew, where what is saved is a share of the data or would be
+    shared."""
+    found = None if place()[1] > 1 else original(config)
+    if found and any(isinstance(loader.sampler, DistributedSampler) for loader in found):
+        getLogger().warning("saved dataloaders are left aside: they are those of one of several processes")
+        return None
+    return found
+
+
+def data_preparation(original, config, dataset):
+    """RecBole's function.
+
+    Raises:
+        DataError: the saved loaders are of other data.
+    """
+    loaders = original(config, dataset)
+    theirs, here = (getattr(of, "fingerprint", {}) for of in (loaders[0]._dataset, dataset))
+    if told := differences(theirs, here):
+        name = f"{config['dataset']}-for-{config['model']}-dataloader.pth"
+        file = config["dataloaders_save_path"] or os.path.join(config["checkpoint_dir"], name)
+        raise DataError(
+            f"{file} holds loaders of other data than there is in {dataset.dataset_path}: {told}; remove it"
+        )
+    return loaders
