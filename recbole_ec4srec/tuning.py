@@ -21,6 +21,7 @@ from pathlib import Path
 from time import time
 
 from recbole.config import Config
+from recbole.data import create_dataset
 from recbole.trainer import HyperTuning
 from recbole.utils import dict2str
 
@@ -117,12 +118,12 @@ def _name(point) -> str:
 class Journal:
     """What became of the trials of a search, one JSON line each, below one for the search itself.
 
-    A search is its space and the settings that all trials share; engine, algorithm and number of trials may change
-    from one start to the next.
+    A search is its space, the settings that all trials share and their data; engine, algorithm and number of trials
+    may change from one start to the next.
 
     Args:
         file: where it is kept; what is there is read.
-        search: the space and the settings, in JSON's types.
+        search: the space, the settings and the data's fingerprint, in JSON's types.
 
     Raises:
         ConfigError: the file is the journal of another search, or none.
@@ -209,7 +210,8 @@ class Search:
         self.settings = {**config.external_config_dict, **where, **(asked or {})}
         self.gpus = int(config["device"].type == "cuda")  # that a trial takes
         settings = {key: value for key, value in plain_settings(config).items() if key not in space}
-        self.journal = Journal(journal, {"space": json.loads(json.dumps(space)), "settings": settings})
+        data = create_dataset(config).fingerprint
+        self.journal = Journal(journal, {"space": json.loads(json.dumps(space)), "settings": settings, "data": data})
 
     def point(self, drawn: dict) -> dict:
         """What hyperopt drew, in JSON's types, and whole numbers where the space has them."""

@@ -148,8 +148,9 @@ def test_the_data_set_may_have_moved(checkpoint, data_path, tmp_path):
     state["config"]["final_config_dict"]["data_path"] = "nowhere"
     torch.save(state, tmp_path / "moved.pth")
     with pytest.raises(DataError, match="tell with --data_path"):
-        TrainedModel(tmp_path / "moved.pth")
-    assert len(TrainedModel(tmp_path / "moved.pth", data_path).items) == 41
+        TrainedModel(tmp_path / "moved.pth").interactions  # noqa: B018
+    trained = TrainedModel(tmp_path / "moved.pth", data_path)
+    assert len(trained.items) == 41 and set(trained.interactions["item"]) <= set(trained.items)
 
 
 def test_titles_come_from_the_item_file(checkpoint, data_path):

@@ -37,7 +37,17 @@ HOOKS = [
     (recbole.config.configurator.Config, "_load_internal_config_dict"),
     (recbole.config.configurator.Config, "_get_final_config_dict"),
     (recbole.config.configurator.Config, "_set_default_parameters"),
+    (recbole.data.dataset.Dataset, "_load_inter_feat"),
+    (recbole.data.dataset.Dataset, "_remove_duplication"),
+    (recbole.data.dataset.Dataset, "_reset_index"),
+    (recbole.data.dataset.Dataset, "_user_item_feat_preparation"),
+    (recbole.data.dataset.Dataset, "sort"),
     (recbole.data.utils, "get_dataloader"),
+    (recbole.data.utils, "save_split_dataloaders"),
+    (recbole.data.utils, "load_split_dataloaders"),
+    (recbole.data.utils, "data_preparation"),
+    (recbole.quick_start.quick_start, "load_data_and_model"),
+    (recbole.trainer.Trainer, "fit"),
     (recbole.quick_start.quick_start, "run_recboles"),
 ]
 

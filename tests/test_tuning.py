@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -33,8 +34,10 @@ def space(tmp_path):
 
 
 @pytest.fixture
-def tried(monkeypatch):
-    """The points that the objective was asked for; its score is ``scores[lambda]``, or an error to be raised."""
+def tried(monkeypatch, data_path):
+    """The points that the objective was asked for; its score is ``scores[lambda]``, or an error to be raised. The data
+    set ``tiny`` lies where RecBole looks for one."""
+    shutil.copytree(data_path / "tiny", "dataset/tiny")
 
     class Tried(list):
         scores, bigger = {}, True

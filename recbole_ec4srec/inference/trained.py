@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from functools import cached_property
 from pathlib import Path
 
@@ -14,62 +15,129 @@ from recbole.utils import get_model, init_seed
 
 from recbole_ec4srec.checkpoint import load_checkpoint
 from recbole_ec4srec.data.dataset import SequenceBatch
+from recbole_ec4srec.data.identity import check_same, kept_in, recall
 from recbole_ec4srec.errors import DataError
+
+
+def _read(file) -> dict:
+    """What a training saved in ``file``."""
+    allowed = "allowed is the best model that a training saved (.pth)"
+    try:
+        state = load_checkpoint(file)
+    except OSError as error:
+        raise DataError(f"checkpoint: got {file}, {allowed} ({error.strerror or error})") from None
+    except pickle.UnpicklingError as error:
+        raise DataError(f"checkpoint: got {file}, {allowed}: {error}") from None
+    if isinstance(state, dict) and "best_model" in state:
+        best = Path(file).parent / state["best_model"]
+        raise DataError(f"checkpoint: got {file}, the state of a training to be resumed; its best model is {best}")
+    if not isinstance(state, dict) or not {"config", "state_dict"} <= set(state):
+        raise DataError(f"checkpoint: got {file}, {allowed}: it has no configuration and weights")
+    return state
+
+
+def _sequential(file, config) -> type:
+    """The class of the model in the checkpoint ``file``."""
+    name = config["model"]
+    try:
+        found = get_model(name)
+    except (ValueError, AttributeError, ImportError):
+        raise DataError(f"{file} holds a {name}, which is not known here; register_model makes it known") from None
+    if not issubclass(found, SequentialRecommender):
+        raise DataError(f"{file} holds a {name}, which knows no sequences of items")
+    return found
 
 
 class TrainedModel:
     """A sequential recommender of RecBole's or ours, as a training left it.
+
+    Items are known by the ids that the checkpoint has; the data set is read where interactions or training instances
+    are asked for, or where the checkpoint has no ids (one that RecBole wrote without this package).
 
     Args:
         checkpoint: the file that a training saved.
         data_path: the folder that holds the data set's folder, where it is no longer where it was in the training.
 
     Attributes:
-        config, train_dataset, model: RecBole's; the model is in evaluation mode.
+        config, model: RecBole's; the model is in evaluation mode.
         items: external item ids by internal id, ``[n_items]``; the padding is 0.
-        interactions: of the data set, a row each: ``user`` and ``item`` (external ids), in the order of time.
 
     Raises:
-        DataError: the data set is not there, is not the one of the training, or the model knows no sequences.
+        DataError: the file is no checkpoint, or of a model that knows no sequences.
     """
 
     def __init__(self, checkpoint, data_path=None):
-        state = load_checkpoint(checkpoint)
-        self.config = config = state["config"]
+        state = _read(checkpoint)
+        self.checkpoint, self.config, self._kept = checkpoint, state["config"], kept_in(state)
+        final = self.config.final_config_dict
+        final.update(save_dataset=False, save_dataloaders=False)  # nothing is trained here
         if data_path is not None:
-            config.final_config_dict["data_path"] = str(Path(data_path, config["dataset"]))
-        if not Path(config["data_path"]).is_dir():
-            raise DataError(
-                f"{checkpoint} was trained on {config['dataset']}, which is not in {config['data_path']}; "
-                "tell with --data_path which folder it is in now"
-            )
-        init_seed(config["seed"], config["reproducibility"])
-        dataset = create_dataset(config)
-        fields = (dataset.uid_field, dataset.iid_field, dataset.time_field)
-        uid, iid, time = (np.asarray(dataset.inter_feat[field]) for field in fields)
-        self.items = np.asarray(dataset.field2id_token[dataset.iid_field], dtype=object)
-        self._users = np.asarray(dataset.field2id_token[dataset.uid_field], dtype=object)
-        order = np.lexsort((time, uid))
-        self._interactions = uid[order], iid[order]
-        train_data, _, _ = data_preparation(config, dataset)
-        self.train_dataset = train_data._dataset
-        self.model = get_model(config["model"])(config, self.train_dataset).to(config["device"])
-        if not isinstance(self.model, SequentialRecommender):
-            raise DataError(f"{checkpoint} holds a {config['model']}, which knows no sequences of items")
+            final["data_path"] = str(Path(data_path, self.config["dataset"]))
+        self.model, numbered = self._build()
         try:
             self.model.load_state_dict(state["state_dict"])
         except RuntimeError as error:
-            raise DataError(
-                f"{checkpoint} does not fit the data in {config['data_path']}, on which it should have been trained "
-                f"({error})"
-            ) from None
+            raise DataError(f"{checkpoint} does not fit the data in {final['data_path']} ({error})") from None
         self.model.load_other_parameter(state.get("other_parameter"))
         self.model.eval()
+        self.items = np.asarray(numbered.field2id_token[numbered.iid_field], dtype=object)
+        self._item_id, self._user_id = (numbered.field2token_id[f] for f in (numbered.iid_field, numbered.uid_field))
+
+    def _build(self):
+        """The model, not yet with its weights, and the data set by whose numbers it goes."""
+        model_class = _sequential(self.checkpoint, self.config)
+        init_seed(self.config["seed"], self.config["reproducibility"])
+        dataset, reason = None, "it was written without this package"
+        if self._kept:
+            dataset = recall(self.config, self._kept)
+            try:
+                return model_class(self.config, dataset).to(self.config["device"]), dataset
+            except Exception as error:  # constructors of a few look at the interactions, and fail in as many ways
+                reason = f"{type(error).__name__}: {error}"
+        try:
+            return model_class(self.config, self.train_dataset).to(self.config["device"]), self.train_dataset
+        except DataError as error:
+            raise DataError(f"{error}; without its data {self.checkpoint} cannot be used ({reason})") from None
+
+    def _data_set(self):
+        """The data set as it is now, before it is split."""
+        if not Path(self.config["data_path"]).is_dir():
+            raise DataError(
+                f"{self.checkpoint} was trained on {self.config['dataset']}, which is not in "
+                f"{self.config['data_path']}; tell with --data_path which folder it is in now"
+            )
+        return create_dataset(self.config)
+
+    @cached_property
+    def train_dataset(self):
+        """RecBole's data set of the training instances.
+
+        Raises:
+            DataError: it is not there, or not the one of the training.
+        """
+        dataset = self._data_set()
+        check_same(self.checkpoint, self._kept, dataset)
+        return data_preparation(self.config, dataset)[0]._dataset
 
     @cached_property
     def interactions(self) -> pd.DataFrame:
-        users, items = self._interactions
-        return pd.DataFrame({"user": self._users[users], "item": self.items[items]})
+        """Those of the data set as it is now, a row each: ``user`` and ``item`` (external ids), in the order of time,
+        those of a user together.
+
+        Raises:
+            DataError: the data set is not there, or is none.
+        """
+        dataset = self._data_set()
+        table, uid, iid = dataset.inter_feat, dataset.uid_field, dataset.iid_field
+        if dataset.benchmark_filename_list is not None:  # a row has its history; a user's last row has all of them
+            last = table.drop_duplicates(uid, keep="last")
+            earlier = last[f"{iid}{self.config['LIST_SUFFIX']}"]
+            histories = [np.append(row, item) for row, item in zip(earlier, last[iid])]
+            user, item = last[uid].repeat([len(row) for row in histories]), np.concatenate(histories)
+        else:
+            in_time = np.lexsort((dataset.place_in_time, table[uid]))
+            user, item = (table[field].to_numpy()[in_time] for field in (uid, iid))
+        return pd.DataFrame({"user": dataset.id2token(uid, user), "item": dataset.id2token(iid, item)})
 
     @cached_property
     def titles(self) -> dict:
@@ -84,13 +152,13 @@ class TrainedModel:
         )
         names = {column.split(":")[0]: column for column in table.columns}
         title = next((column for name, column in names.items() if "title" in name or "name" in name), None)
-        if title is None or self.train_dataset.iid_field not in names:
+        if title is None or config["ITEM_ID_FIELD"] not in names:
             return {}
-        return dict(zip(table[names[self.train_dataset.iid_field]], table[title]))
+        return dict(zip(table[names[config["ITEM_ID_FIELD"]]], table[title]))
 
     def item_ids(self, tokens: pd.Series) -> np.ndarray:
         """Internal ids of external item ids, 0 where the model knows none."""
-        return tokens.map(self.train_dataset.field2token_id[self.train_dataset.iid_field]).fillna(0).to_numpy(np.int64)
+        return tokens.map(self._item_id).fillna(0).to_numpy(np.int64)
 
     def batch(self, items: np.ndarray, lengths: np.ndarray, users=None) -> SequenceBatch:
         """The batch of B sequences; of each the last ``MAX_ITEM_LIST_LENGTH`` items are used.
@@ -107,7 +175,7 @@ class TrainedModel:
         place = (np.cumsum(lengths) - used)[:, None] + cell
         item_seq = np.where(inside, items[np.where(inside, place, 0)], 0)
         user = pd.Series(users if users is not None else [None] * len(lengths), dtype=object)
-        user = user.map(self.train_dataset.field2token_id[self.train_dataset.uid_field]).fillna(0).to_numpy(np.int64)
+        user = user.map(self._user_id).fillna(0).to_numpy(np.int64)
         fields = {model.ITEM_SEQ: item_seq, model.ITEM_SEQ_LEN: used, model.USER_ID: user}
         fields = {name: torch.from_numpy(values) for name, values in fields.items()}
         return SequenceBatch(fields, {model.ITEM_SEQ_LEN: used.copy()}).to(self.config["device"])
