@@ -47,7 +47,6 @@ HOOKS = [
     (recbole.data.utils, "load_split_dataloaders"),
     (recbole.data.utils, "data_preparation"),
     (recbole.quick_start.quick_start, "load_data_and_model"),
-    (recbole.trainer.Trainer, "fit"),
     (recbole.quick_start.quick_start, "run_recboles"),
 ]
 
