@@ -40,11 +40,10 @@ def data_preparation(original, config, dataset):
         DataError: the saved loaders are of other data.
     """
     loaders = original(config, dataset)
-    theirs, here = (getattr(of, "fingerprint", {}) for of in (loaders[0]._dataset, dataset))
-    if told := differences(theirs, here):
+    saved = getattr(loaders[0]._dataset, "fingerprint", None)
+    told = differences(saved, dataset.fingerprint) if saved else "an earlier version of this package wrote it"
+    if told:
         name = f"{config['dataset']}-for-{config['model']}-dataloader.pth"
         file = config["dataloaders_save_path"] or os.path.join(config["checkpoint_dir"], name)
-        raise DataError(
-            f"{file} holds loaders of other data than there is in {dataset.dataset_path}: {told}; remove it"
-        )
+        raise DataError(f"{file} holds loaders of other data than {dataset.dataset_path}: {told}; remove it")
     return loaders
