@@ -20,11 +20,14 @@ from enum import Enum
 
 import numpy as np
 import torch
+from scipy import sparse
+from torch import nn
 
 _torch_load, _torch_save = torch.load, torch.save
 
 _FORMAT = "recbole_ec4srec checkpoint 1"
-_ENUM, _DEVICE = "recbole.utils.enum_type", "torch.device"
+# What stands first in a tuple that holds a value of another type.
+_ENUM, _DEVICE, _ARRAY, _SPARSE = "recbole.utils.enum_type", "torch.device", "numpy", "scipy.sparse"
 
 
 def save_checkpoint(state: dict, file) -> None:
@@ -142,6 +145,58 @@ def _whole(value):
         return torch.device(value[1])
     if isinstance(value, (list, tuple)):
         return type(value)(_whole(part) for part in value)
+    return value
+
+
+# --- What a model keeps beside its weights ----------------------------------------------------------------------------
+
+
+def other_parameter(original, model) -> dict:
+    """RecBole's ``other_parameter`` of a model, as tensors and plain values.
+
+    Modules are left out, for their weights are among the model's, and the rest of them, such as the whole data set, is
+    made when the model is built. What is neither plain nor an array stays what it is, and is refused by name when the
+    file is read.
+    """
+    return _plain_parameter(original(model))
+
+
+def load_other_parameter(original, model, values: dict | None) -> None:
+    """RecBole's ``load_other_parameter``, of what :func:`other_parameter` gave or RecBole's own did."""
+    original(model, _whole_parameter(values))
+
+
+def _plain_parameter(value):
+    if isinstance(value, dict):
+        return {key: _plain_parameter(part) for key, part in value.items() if not isinstance(part, nn.Module)}
+    if type(value) in (list, tuple):
+        return type(value)(map(_plain_parameter, value))
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray) and value.dtype.kind in "bif":
+        return (_ARRAY, type(value) is np.matrix, torch.from_numpy(np.ascontiguousarray(value)))
+    if sparse.issparse(value):
+        rows = value.tocsr()
+        parts = (torch.from_numpy(part) for part in (rows.data, rows.indices, rows.indptr))
+        return (_SPARSE, isinstance(value, sparse.spmatrix), value.format, tuple(map(int, value.shape)), *parts)
+    return value
+
+
+def _whole_parameter(value):
+    if isinstance(value, dict):
+        return {key: _whole_parameter(part) for key, part in value.items()}
+    if isinstance(value, tuple) and value[:1] == (_ARRAY,):
+        _, is_matrix, numbers = value
+        return numbers.cpu().numpy().view(np.matrix if is_matrix else np.ndarray)
+    if isinstance(value, tuple) and value[:1] == (_SPARSE,):
+        _, is_matrix, form, shape, *parts = value
+        rows = (sparse.csr_matrix if is_matrix else sparse.csr_array)(
+            tuple(part.cpu().numpy() for part in parts), shape=shape
+        )
+        rows.check_format(full_check=True)  # scipy would read any memory that the numbers of a file point to
+        return rows.asformat(form)
+    if type(value) in (list, tuple):
+        return type(value)(map(_whole_parameter, value))
     return value
 
 

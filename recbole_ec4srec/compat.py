@@ -139,6 +139,55 @@ def default_negative_sampling(config: dict, given: dict) -> None:
         config["train_neg_sample_args"] = None
 
 
+def read_the_order(config: dict, given: dict) -> None:
+    """The ids and the time of interactions are read where a model or a split goes by time, unless the user or the data
+    set's own file says what is to be read.
+
+    Symptom: ``run_recbole --model=SASRec`` on data of one's own ends in "[timestamp] is not exist in interaction", for
+    RecBole's default reads ``user_id`` and ``item_id`` alone. Can go when RecBole reads what it sorts by.
+    """
+    from recbole.utils import ModelType
+
+    split, columns = config.get("eval_args"), config.get("load_col")
+    by_time = config.get("MODEL_TYPE") == ModelType.SEQUENTIAL or (
+        isinstance(split, dict) and split.get("order") == "TO"
+    )
+    if (
+        not by_time
+        or "load_col" in given
+        or not isinstance(columns, dict)
+        or not isinstance(columns.get("inter"), list)
+    ):
+        return
+    fields = [config.get(key) for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")]
+    config["load_col"] = {**columns, "inter": list(dict.fromkeys([*columns["inter"], *fields]))}
+
+
+def collected(original, collector):
+    """What metrics are computed from, in which tensors alone are moved to the CPU.
+
+    Symptom: the metrics ItemCoverage, GiniIndex, AveragePopularity and TailPercentage end in "'int' object has no
+    attribute 'cpu'", for RecBole moves the number of items and their counts, too. Can go when it moves tensors.
+    """
+    found = collector.data_struct._data_dict
+    of_the_data = {name: value for name, value in found.items() if not isinstance(value, torch.Tensor)}
+    for name in of_the_data:
+        del found[name]
+    result = original(collector)
+    for kept in (found, result._data_dict):
+        kept.update(of_the_data)
+    return result
+
+
+def evaluated(original, trainer, eval_data, *args, **options) -> dict:
+    """No data gives no metrics, as a result like any other.
+
+    Symptom: with ``split: {LS: valid_only}`` RecBole's ``objective_function`` ends in "argument after ** must be a
+    mapping, not NoneType". Can go when ``Trainer.evaluate`` always gives a result.
+    """
+    return original(trainer, eval_data, *args, **options) if eval_data else {}
+
+
 def apply() -> None:
     """Everything that has to be in place before RecBole is used; safe to call twice."""
     _quieten_known_warnings()

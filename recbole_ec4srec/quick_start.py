@@ -55,6 +55,8 @@ def run(model, dataset, config_file_list=None, config_dict=None, saved=True, **p
             if refused:
                 raise kind(reason.strip()) from None
         raise
+    except ModuleNotFoundError as error:  # some models of RecBole's need more than RecBole does
+        raise ConfigError(f"model: got {model!r}, which needs {error.name}, which is not installed") from error
 
 
 def objective_function(config_dict=None, config_file_list=None, saved=True) -> dict:

@@ -19,7 +19,7 @@ from importlib.machinery import ModuleSpec
 import yaml
 from recbole.utils import get_model
 
-from recbole_ec4srec import compat, config, distributed, resume
+from recbole_ec4srec import checkpoint, compat, config, distributed, resume
 from recbole_ec4srec.config import ALIASES, properties_dir
 from recbole_ec4srec.data import identity, order, saved
 from recbole_ec4srec.errors import ConfigError
@@ -199,6 +199,7 @@ def _get_final_config_dict(original, self):
     given = self.external_config_dict
     compat.set_anomaly_detection(final)
     compat.default_negative_sampling(final, given)
+    compat.read_the_order(final, given)
     config.validate_common(final)
     if is_ours(self.model_class):
         config.validate(self.model, final, given, known_keys(self))
@@ -266,6 +267,11 @@ def register() -> None:
     _wrap("recbole.quick_start.quick_start", ("init_logger",), distributed.init_logger)
     _wrap("recbole.trainer.trainer", ("DistributedDataParallel",), distributed.data_parallel)
     _wrap("recbole.trainer.trainer", ("get_tensorboard",), distributed.get_tensorboard)
+    recommender = "recbole.model.abstract_recommender"
+    _wrap(recommender, ("AbstractRecommender", "other_parameter"), checkpoint.other_parameter)
+    _wrap(recommender, ("AbstractRecommender", "load_other_parameter"), checkpoint.load_other_parameter)
+    _wrap("recbole.evaluator.collector", ("Collector", "get_data_struct"), compat.collected)
+    _wrap("recbole.trainer.trainer", ("Trainer", "evaluate"), compat.evaluated)
     # Worker processes start from RecBole's function; ours is the same after importing this package.
     _recbole("recbole.quick_start.quick_start", "run_recboles")
     importlib.import_module("recbole.quick_start.quick_start").run_recboles = quick_start.run_recboles

@@ -114,6 +114,7 @@ class Resumable:
         self._saved = saved
         remember(self.model, train_data._dataset)
         if self._continue_from and self._go_on(train_data):
+            self.eval_collector.data_collect(train_data)  # which metrics of the test may need, as RecBole's fit does
             return self.best_valid_score, self.best_valid_result
         started = time()
 

@@ -1,5 +1,6 @@
 """Which of RecBole's sequential recommenders can be backbones: found by training each, and told in the README."""
 
+import copy
 import inspect
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import recbole.model.sequential_recommender as theirs
 import torch
 from conftest import OUR_MODELS
+from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import get_model
 from torch import nn
@@ -159,9 +161,21 @@ def test_bert4recs_own_mask_token_is_not_the_mask_item(build):
     assert backbone.model.item_embedding.num_embeddings == backbone.n_items + 2
 
 
-@pytest.mark.parametrize("name", ["SASRec", "Caser"])
-def test_a_retrieved_view_is_encoded_with_the_user_that_it_is_of(name, build):
-    experiment = build(name, model="DuoRec", update_epochs=[])
+@pytest.mark.parametrize("name", ["SASRecF", "FEARec"])
+def test_a_model_can_be_copied_with_the_data_set_that_its_backbone_holds(name, build):
+    model = build(name, explainer="random").model
+    copied = copy.deepcopy(model)  # as RecBole does to count FLOPs
+    assert copied is not model
+    assert all(torch.equal(value, copied.state_dict()[key]) for key, value in model.state_dict().items())
+
+
+def test_whether_embeddings_can_be_given_does_not_depend_on_how_small_they_are(build):
+    backbone = build("STAMP", embedding_size=8, explainer="random").model.backbone
+    assert backbone.takes_embeddings
+
+
+def test_a_retrieved_view_is_encoded_with_the_user_that_it_is_of(build):
+    experiment = build("Caser", model="DuoRec", update_epochs=[])
     batch = next(iter(experiment.train_data))
     instances = experiment.train_data._dataset
     users = {tuple(seq.tolist()): set() for seq in batch["sl_item_id_list"]}
@@ -181,10 +195,24 @@ def test_a_retrieved_view_is_encoded_with_the_user_that_it_is_of(name, build):
 
 
 def test_a_backbone_that_needs_the_user_says_so(build):
-    backbone = build("Caser").model.backbone
+    model = build("Caser").model
     item_seq, lengths, _ = sequences()
     with pytest.raises(ValueError, match="Caser encodes the user"):
-        backbone.encode(item_seq, lengths)
+        model.backbone.encode(item_seq, lengths)
+    with pytest.raises(ValueError, match="Caser encodes the user"):
+        model.full_sort_predict(Interaction({"item_id_list": item_seq, "item_length": lengths}))
+
+
+@torch.no_grad()
+def test_no_user_is_asked_for_where_the_backbone_takes_none(build):
+    model = build("GRU4Rec").model.eval()
+    item_seq, lengths, users = sequences()
+    batch = {"item_id_list": item_seq, "item_length": lengths}
+    scores = model.full_sort_predict(Interaction(batch))  # RecBole's documented way to predict for new users
+    assert torch.equal(scores, model.full_sort_predict(Interaction({**batch, "user_id": users})))
+    candidates = torch.arange(len(lengths)) % 39 + 1
+    one = model.predict(Interaction({**batch, "item_id": candidates}))
+    torch.testing.assert_close(one, scores.gather(1, candidates.unsqueeze(1)).squeeze(1))
 
 
 @pytest.mark.parametrize("explainer", ["occlusion", "saliency", "captum:FeatureAblation"])

@@ -1,10 +1,11 @@
 """Checkpoints are data: what is written is plain, and a pickle that could run code is refused."""
 
 import copyreg
+import io
 import pickle
 import sys
 import types
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 from recbole.config import Config
 from recbole.quick_start import load_data_and_model
 from recbole.trainer import Trainer
+from scipy import sparse
 
 import recbole_ec4srec
 from recbole_ec4srec import checkpoint
@@ -41,10 +43,73 @@ def test_recboles_models_of_matrices_are_read_too(model, experiment):
     trained = experiment(model, user_inter_num_interval="[3,30]")
     trained.fit()
     file = trained.trainer.saved_model_file
+    torch.load(file, weights_only=True)
     config, loaded, _, _, _, test_data = load_data_and_model(file)
     assert config.final_config_dict == trained.config.final_config_dict
     expected = trained.trainer.evaluate(trained.test_data)
     assert Trainer(config, loaded).evaluate(test_data, model_file=file) == expected
+
+
+@pytest.fixture
+def classes(data_path):
+    """A feature of the items, which some models embed."""
+    file = data_path / "tiny" / "tiny.item"
+    file.write_text(
+        "item_id:token\tclass:token_seq\n" + "".join(f"i{i}\tc{i % 3} c{3 + i % 5}\n" for i in range(1, 41))
+    )
+    yield {"load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "class"]}}
+    file.unlink()
+
+
+@pytest.mark.parametrize("model", ["SASRecF", "GRU4RecF", "FDSA", "DIN", "DIEN"])
+def test_modules_that_hold_the_data_set_are_made_anew_with_the_weights_of_the_file(model, experiment, classes):
+    trained = experiment(model, **classes)
+    trained.trainer._save_checkpoint(0)
+    state = torch.load(trained.trainer.saved_model_file, weights_only=True)
+    assert state["other_parameter"] == {}
+    _, loaded, *_ = load_data_and_model(trained.trainer.saved_model_file)
+    for name, value in trained.model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+
+
+def test_what_a_model_keeps_beside_its_weights_is_plain_and_comes_back_as_it_was(experiment):
+    rows = sparse.lil_matrix(np.diag([1.5, 0, 2.0]))
+    kept = {
+        "dense": np.matrix([[1, 2], [3, 4]]),
+        "array": np.arange(3.0),
+        "number": np.float32(0.5),
+        "none": None,
+        "tensor": torch.ones(2),
+        "by_user": defaultdict(list, {1: [(torch.tensor([2]), rows)]}),
+        **{form: rows.asformat(form) for form in ("csr", "csc", "coo", "lil")},
+    }
+    model = experiment("SASRec", n_layers=1).model
+    model.other_parameter_name = list(kept)
+    for name, value in kept.items():
+        setattr(model, name, value)
+    file = io.BytesIO()
+    torch.save(model.other_parameter(), file)
+    file.seek(0)
+    plain = torch.load(file, weights_only=True)
+
+    other = experiment("SASRec", n_layers=1).model
+    other.load_other_parameter(plain)
+    assert type(other.dense) is np.matrix and (other.dense == kept["dense"]).all()
+    assert type(other.array) is np.ndarray and (other.array == kept["array"]).all()
+    assert other.number == 0.5 and other.none is None and torch.equal(other.tensor, kept["tensor"])
+    ((items, found),) = other.by_user[1]
+    assert torch.equal(items, torch.tensor([2])) and type(found) is type(rows)
+    for form in ("csr", "csc", "coo", "lil"):
+        assert type(getattr(other, form)) is type(kept[form])
+        assert (getattr(other, form).toarray() == rows.toarray()).all()
+
+
+def test_a_matrix_that_points_outside_itself_is_refused(experiment):
+    model = experiment("EASE", user_inter_num_interval="[3,30]").model
+    mark, is_matrix, form, shape, data, columns, starts = model.other_parameter()["interaction_matrix"]
+    for wrong in ((data, columns + 10**6, starts), (data, columns, starts * 10**6)):
+        with pytest.raises(ValueError):
+            model.load_other_parameter({"interaction_matrix": (mark, is_matrix, form, shape, *wrong)})
 
 
 def test_what_is_not_plain_in_a_configuration_is_told_and_left_out(experiment, tmp_path, caplog):

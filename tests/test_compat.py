@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 import recbole.data.utils
@@ -11,7 +12,7 @@ import recbole.utils.logger
 import torch
 from conftest import SMALL
 from recbole.config import Config
-from recbole.quick_start import load_data_and_model, run_recbole
+from recbole.quick_start import load_data_and_model, objective_function, run_recbole
 from recbole.trainer import Trainer
 
 FRESH = """
@@ -82,3 +83,59 @@ def test_a_pairwise_loss_keeps_recboles_default(model):
         "dynamic": False,
         "candidate_num": 0,
     }
+
+
+# --- what is read -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("model", "settings"), [("SASRec", {}), ("BPR", {"eval_args": {"order": "TO"}})])
+def test_data_of_ones_own_are_read_with_the_time_by_which_they_are_sorted(model, settings, data_path):
+    settings = {**SMALL, "epochs": 1, "data_path": str(data_path), "user_inter_num_interval": "[0,30]", **settings}
+    del settings["load_col"]
+    assert run_recbole(model, "tiny", config_dict=settings, saved=False)["test_result"]
+
+
+def test_fields_of_other_names_are_read():
+    names = {"USER_ID_FIELD": "who", "ITEM_ID_FIELD": "what", "TIME_FIELD": "when"}
+    for model in ("SASRec", "EC4SRec"):
+        assert {"who", "what", "when"} <= set(Config(model, "tiny", config_dict=names)["load_col"]["inter"])
+
+
+@pytest.mark.parametrize("model", ["SASRec", "EC4SRec"])
+@pytest.mark.parametrize("given", [None, {"inter": ["user_id", "item_id"]}, {"inter": "*"}])
+def test_what_the_user_wants_read_is_read(model, given):
+    assert Config(model, "tiny", config_dict={"load_col": given})["load_col"] == given
+
+
+def test_a_model_without_time_reads_what_recbole_reads():
+    assert Config("BPR", "tiny")["load_col"] == {"inter": ["user_id", "item_id"]}
+
+
+# --- results ----------------------------------------------------------------------------------------------------------
+
+ABOUT_ITEMS = {"ItemCoverage", "GiniIndex", "AveragePopularity", "TailPercentage"}
+
+
+@pytest.mark.parametrize("model", ["EC4SRec", "SASRec"])
+def test_metrics_of_the_items_that_are_recommended_are_computed(model, experiment):
+    trained = experiment(model, metrics=["NDCG", *ABOUT_ITEMS], topk=[40], valid_metric="NDCG@40")
+    trained.fit()
+    result = trained.trainer.evaluate(trained.test_data)
+    counts = Counter(trained.train_data._dataset.inter_feat["item_id"].tolist())
+    assert result["itemcoverage@40"] == round(40 / 41, 4)  # all of them are recommended; RecBole counts the padding too
+    assert result["averagepopularity@40"] == round(sum(counts.values()) / 40, 4)
+
+
+@pytest.mark.parametrize("model", ["EC4SRec", "SASRec"])
+@pytest.mark.parametrize(("left_out", "tested"), [("valid_only", False), ("test_only", True)])
+def test_a_split_without_a_part_gives_recboles_objective_what_there_is(model, left_out, tested, data_path):
+    pytest.importorskip("ray")
+    split = {"split": {"LS": left_out}, "order": "TO", "group_by": "user", "mode": "full"}
+    updates = {"update_epochs": [2]} if model == "EC4SRec" else {}
+    settings = {**SMALL, "model": model, "dataset": "tiny", "epochs": 2, "data_path": str(data_path), **updates}
+    for result in (
+        objective_function({**settings, "eval_args": split}),
+        run_recbole(config_dict={**settings, "eval_args": split}),
+    ):
+        assert bool(result["test_result"]) == tested
+        assert bool(result["best_valid_result"]) != tested

@@ -152,6 +152,11 @@ def test_recboles_quick_start_goes_on_by_itself(model, run, tmp_path):
     assert list((tmp_path / "saved").glob("*.tmp")) == []
 
 
+def test_a_training_that_has_ended_is_tested_again_by_metrics_about_items_too(run):
+    settings = {"resume": "auto", "metrics": ["NDCG", "ItemCoverage"], "valid_metric": "NDCG@10"}
+    assert run("SASRec", **settings) == run("SASRec", **settings)
+
+
 def test_another_configuration_has_a_state_of_its_own(run, tmp_path):
     run(kill=1, resume="auto")
     run(kill=1, resume="auto", tau=0.5)

@@ -62,14 +62,21 @@ class EC4SRec(SequentialRecommender):
         known = getattr(interaction, "host_lengths", {})
         host = [known.get(name + self.ITEM_SEQ_LEN) for name in names]
         host = None if any(lengths is None for lengths in host) else np.concatenate(host)
-        # A retrieved sequence is another user's; every other view is of the instance's own.
-        own = interaction[self.USER_ID]
-        users = [
-            interaction[name + self.USER_ID] if name + self.USER_ID in interaction else _head(own, seq)
-            for name, seq in zip(names, seqs)
-        ]
-        encoded = self.backbone.encode(torch.cat(seqs), torch.cat(lens), host, user=torch.cat(users))
+        user = self._users(interaction, names, seqs)
+        encoded = self.backbone.encode(torch.cat(seqs), torch.cat(lens), host, user=user)
         return dict(zip(views, encoded.split([len(seq) for seq in seqs])))
+
+    def _users(self, interaction, names, seqs):
+        """The users of the sequences, where the backbone takes them and the batch has them."""
+        if not self.backbone.takes_user or self.USER_ID not in interaction:
+            return None
+        own = interaction[self.USER_ID]
+        # A retrieved sequence is another user's; every other view is of the instance's own.
+        of_another = [name + self.USER_ID for name in names]
+        users = [
+            interaction[field] if field in interaction else _head(own, seq) for field, seq in zip(of_another, seqs)
+        ]
+        return torch.cat(users)
 
     def calculate_loss(self, interaction) -> tuple:
         """The weighted parts of the loss, whose sum is Eq. 9 (or the warm-up's loss); ``loss_names`` names them.

@@ -1,0 +1,403 @@
+"""Every model and every backbone from the command to the test result, and what can be done with its best model then.
+
+``python tests/test_end_to_end.py > docs/models.md`` writes down what became of RecBole's own models.
+"""
+
+import contextlib
+import importlib.util
+import inspect
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import recbole
+import torch
+import yaml
+from recbole.model.abstract_recommender import AbstractRecommender
+from recbole.quick_start import load_data_and_model
+from recbole.trainer import Trainer
+from recbole.utils import get_trainer
+
+from recbole_ec4srec import cli
+from recbole_ec4srec.quick_start import run_recbole_command
+
+ROOT = Path(__file__).parent.parent
+PAGE, README = ROOT / "docs" / "models.md", ROOT / "README.md"
+KINDS = ("general", "sequential", "context_aware", "knowledge_aware")
+USERS, ITEMS, FACTORS = 50, 40, 16
+
+
+def write_data(folder):
+    """``small``: users and items with features, a knowledge graph of the items, and vectors of its entities."""
+    rng = np.random.default_rng(7)
+    rows = [
+        f"u{user}\ti{item}\t{rng.integers(1, 6)}\t{step}"
+        for user in range(USERS)
+        for step, item in enumerate(rng.choice(np.arange(1, ITEMS + 1), rng.integers(5, 13), replace=False))
+    ]
+    items = range(1, ITEMS + 1)
+    vectors = [" ".join(f"{value:.3f}" for value in rng.normal(size=FACTORS)) for _ in range(ITEMS + 8)]
+    entities = [*(f"e{item}" for item in items), *(f"e{100 + kind}" for kind in range(7))]
+    files = {
+        "inter": ("user_id:token\titem_id:token\trating:float\ttimestamp:float", rows),
+        "user": ("user_id:token\tage:token", [f"u{user}\ta{user % 3}" for user in range(USERS)]),
+        "item": ("item_id:token\tclass:token_seq", [f"i{item}\tc{item % 3} c{3 + item % 5}" for item in items]),
+        "link": ("item_id:token\tentity_id:token", [f"i{item}\te{item}" for item in items]),
+        "kg": (
+            "head_id:token\trelation_id:token\ttail_id:token",
+            [f"e{item}\tr{item % 3}\te{100 + item % 7}" for item in items]
+            + [f"e{item}\tr3\te{1 + item % ITEMS}" for item in items],
+        ),
+        "of_items": ("ent_id:token\tent_emb:float_seq", [f"i{item}\t{vectors[item]}" for item in items]),
+        "of_entities": ("ent_id:token\tent_emb:float_seq", [f"{name}\t{of}" for name, of in zip(entities, vectors)]),
+        "of_relations": ("rel_id:token\trel_emb:float_seq", [f"r{kind}\t{vectors[kind]}" for kind in range(4)]),
+    }
+    (folder / "dataset" / "small").mkdir(parents=True)
+    for suffix, (header, lines) in files.items():
+        (folder / "dataset" / "small" / f"small.{suffix}").write_text("\n".join([header, *lines]) + "\n")
+
+
+SMALL = {"epochs": 2, "train_batch_size": 64, "eval_batch_size": 64}
+SIZES = {"embedding_size": FACTORS, "hidden_size": FACTORS, "inner_size": 32, "n_layers": 2, "n_heads": 2}
+INTERACTIONS = ["user_id", "item_id", "rating", "timestamp"]
+FEATURES = {"inter": INTERACTIONS, "user": ["user_id", "age"], "item": ["item_id", "class"]}
+KNOWLEDGE = {
+    "inter": INTERACTIONS,
+    "kg": ["head_id", "relation_id", "tail_id"],
+    "link": ["item_id", "entity_id"],
+}
+OF_KIND = {
+    "general": {},
+    "sequential": {"load_col": FEATURES, "MAX_ITEM_LIST_LENGTH": 8},
+    "context_aware": {"load_col": FEATURES, "threshold": {"rating": 3}},
+    "knowledge_aware": {"load_col": KNOWLEDGE},
+}
+PRETRAINED = "PRETRAINED"  # the file that the stage before has left
+LAST_TWO = {"eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"}}
+PRETRAIN = {"pretrain_epochs": 1, "save_step": 1}
+#: Settings without which a model cannot be trained on these data; where there are several, one after the other.
+OF_MODEL = {
+    "ConvNCF": [{"embedding_size": 64}],
+    "GRU4RecKG": [
+        {
+            **LAST_TWO,
+            "load_col": {**KNOWLEDGE, "of_items": ["ent_id", "ent_emb"]},
+            "additional_feat_suffix": ["of_items"],
+            "alias_of_item_id": ["ent_id"],
+            "preload_weight": {"ent_id": "ent_emb"},
+        }
+    ],
+    "KD_DAGFM": [
+        {"phase": "teacher_training"},
+        {"phase": "distillation", "warm_up": PRETRAINED},
+        {"phase": "finetuning", "warm_up": PRETRAINED},
+    ],
+    "KSR": [
+        {
+            **LAST_TWO,
+            "load_col": {**KNOWLEDGE, "of_entities": ["ent_id", "ent_emb"], "of_relations": ["rel_id", "rel_emb"]},
+            "additional_feat_suffix": ["of_entities", "of_relations"],
+            "alias_of_entity_id": ["ent_id"],
+            "alias_of_relation_id": ["rel_id"],
+            "preload_weight": {"ent_id": "ent_emb", "rel_id": "rel_emb"},
+            "kg_embedding_size": FACTORS,
+        }
+    ],
+    "RaCT": [
+        {"metrics_k": 10, "train_stage": "actor_pretrain", **PRETRAIN},
+        {"metrics_k": 10, "train_stage": "critic_pretrain", "pre_model_path": PRETRAINED, **PRETRAIN},
+        {"metrics_k": 10, "train_stage": "finetune", "pre_model_path": PRETRAINED},
+    ],
+    "S3Rec": [
+        {"train_stage": "pretrain", **PRETRAIN},
+        {"train_stage": "finetune", "pre_model_path": PRETRAINED},
+    ],
+}
+
+
+def sizes(name):
+    """Those of ``SIZES`` that a model of RecBole's has."""
+    file = Path(recbole.__file__).parent / "properties" / "model" / f"{name}.yaml"
+    has = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return {key: value for key, value in SIZES.items() if key in has}
+
+
+def settings_of(kind, name):
+    """The settings of each stage of a training."""
+    return [{**SMALL, **OF_KIND[kind], **sizes(name), **stage} for stage in OF_MODEL.get(name, [{}])]
+
+
+def models():
+    """``(kind, name)`` of RecBole's models, but for those that need LightGBM or XGBoost."""
+    return [
+        (kind, name)
+        for kind in KINDS
+        for name, found in inspect.getmembers(importlib.import_module(f"recbole.model.{kind}_recommender"))
+        if inspect.isclass(found) and found.__module__.startswith(f"recbole.model.{kind}_recommender.")
+        if issubclass(found, AbstractRecommender)
+    ]
+
+
+#: Models of RecBole's that fail in RecBole without this package too: with which error, and why.
+FAULTS = {
+    "GRU4RecCPR": ("AssertionError", "its `predict`, which RecBole calls to count FLOPs, is `assert False`"),
+    "KSR": ("RuntimeError", "it multiplies vectors of relations in double precision with others in single"),
+    "SASRecCPR": ("AssertionError", "its `predict`, which RecBole calls to count FLOPs, is `assert False`"),
+}
+#: Models that need what RecBole's own installation leaves out.
+LIBRARIES = {"KGAT": "dgl", "KGIN": "torch_scatter", "MCCLK": "torch_scatter", "NCL": "faiss"}
+#: Models whose metrics are drawn, so that no two evaluations are equal.
+DRAWN = {"ADMMSLIM", "DIEN", "DIN", "KTUP", "Random"}
+#: Sequential models that score the items that they are given alone.
+NO_RANKING = ("DIEN", "DIN")
+
+
+class Failed(Exception):
+    """A command has ended with another status than 0."""
+
+
+def call(command, *arguments, **settings):
+    """What a command, in this process, writes to stdout.
+
+    Raises:
+        Failed: with what it writes to stderr.
+    """
+    given = [*arguments, *(f"--{key}={value}" for key, value in settings.items())]
+    out, err = io.StringIO(), io.StringIO()
+    argv, sys.argv = sys.argv, ["command", *given]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            command()
+    except SystemExit as end:
+        if end.code:
+            raise Failed(err.getvalue()) from None
+    finally:
+        sys.argv = argv
+    return out.getvalue()
+
+
+def newest(pattern):
+    return max(Path("saved").glob(pattern), key=os.path.getmtime)
+
+
+def train(**settings):
+    """The test result that ``run_recbole`` prints."""
+    return json.loads(call(run_recbole_command, "--dataset=small", "-q", **settings).splitlines()[-1])
+
+
+def train_in_stages(kind, name):
+    """The test result of a model of RecBole's, and the file of its best model."""
+    for stage in settings_of(kind, name):
+        result = train(model=name, **{k: newest(f"{name}-*.pth") if v is PRETRAINED else v for k, v in stage.items()})
+    return result, newest(f"{name}-*.pth")
+
+
+def read_again(file):
+    """The test result of a checkpoint, of which nothing but data is read."""
+    assert set(torch.load(file, weights_only=True)) >= {"config", "state_dict", "other_parameter"}
+    config, model, *_, test_data = load_data_and_model(str(file))
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    return trainer.evaluate(test_data, model_file=str(file))
+
+
+def recommend(file):
+    """What ``ec4srec recommend`` writes for two users whom the model does not know."""
+    Path("histories.csv").write_text("user,items\na,i1 i2 i3\nb,i4 i5\n")
+    call(cli.main, "recommend", f"--checkpoint={file}", "--input=histories.csv", "--output=best.csv")
+    return pd.read_csv("best.csv")
+
+
+def row(kind, name):
+    """What becomes of a model of RecBole's: a row of docs/models.md."""
+    if name in FAULTS or name in LIBRARIES:
+        why = (
+            f"fails in RecBole itself: {FAULTS[name][1]}" if name in FAULTS else f"needs `{LIBRARIES[name]}`, not tried"
+        )
+        return f"| {name} | no | | | {why} |"
+    result, file = train_in_stages(kind, name)
+    again = read_again(file)
+    assert list(again) == list(result)
+    assert name in DRAWN or again == result
+    ranks, notes = "", []
+    if len(settings_of(kind, name)) > 1:
+        notes.append(f"in {len(settings_of(kind, name))} stages, each from the file that the one before left")
+    if kind == "sequential" and name in NO_RANKING:
+        ranks, notes = "no", [*notes, "it scores pairs of a user and an item, and no list of all items"]
+    elif kind == "sequential":
+        assert len(recommend(file)) == 20
+        ranks = "yes"
+    return f"| {name} | yes | yes | {ranks} | {'; '.join(notes)} |"
+
+
+@pytest.fixture
+def small(tmp_path):
+    write_data(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "name"), [pytest.param(*model, id=model[1]) for model in models()])
+def test_the_page_tells_what_becomes_of_a_model_of_recboles(kind, name, small):
+    assert row(kind, name) in PAGE.read_text(encoding="utf-8").splitlines()
+
+
+def test_the_page_has_a_row_for_each_model_of_recboles():
+    told = PAGE.read_text(encoding="utf-8")
+    assert told.startswith(HEAD)
+    rows = [line.split(" | ")[0][2:] for line in told.splitlines() if line.startswith("| ")]
+    assert [name for name in rows if name not in ("model", "---")] == [name for _, name in models()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAULTS)
+def test_what_fails_fails_in_recbole_without_this_package_in_the_same_way(name, small):
+    error, _ = FAULTS[name]
+    with pytest.raises(Exception) as raised:
+        train_in_stages("sequential", name)
+    assert type(raised.value).__name__ == error
+    settings = {**settings_of("sequential", name)[0], "train_neg_sample_args": None}
+    alone = f"from recbole.quick_start import run_recbole\nrun_recbole({name!r}, 'small', None, {settings!r}, False)"
+    done = subprocess.run([sys.executable, "-c", alone], capture_output=True, text=True)
+    assert "recbole_ec4srec" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith(error)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_a_library_that_is_missing_is_named(name, small):
+    if importlib.util.find_spec(LIBRARIES[name]):
+        pytest.skip(f"{LIBRARIES[name]} is here")
+    kind = next(kind for kind, other in models() if other == name)
+    with pytest.raises(Failed, match=f"error: model: got '{name}', which needs {LIBRARIES[name]}, which is not"):
+        train_in_stages(kind, name)
+
+
+# --- Backbones --------------------------------------------------------------------------------------------------------
+
+BACKBONES = [line.strip("| ").split(" | ") for line in README.read_text(encoding="utf-8").splitlines()]
+BACKBONES = {cells[0]: cells[1:] for cells in BACKBONES if len(cells) == 3 and cells[1] in ("yes", "no")}
+
+
+def ours(backbone):
+    return {
+        "model": "EC4SRec",
+        "backbone": backbone,
+        **SMALL,
+        **OF_KIND["sequential"],
+        **sizes(backbone),
+        "update_epochs": [2],
+    }
+
+
+def test_the_table_of_backbones_is_found():
+    assert {name for kind, name in models() if kind == "sequential"} == set(BACKBONES)
+
+
+def stop_in_the_second_epoch(monkeypatch):
+    original = Trainer._train_epoch
+
+    def stopped(self, train_data, epoch_idx, *args, **options):
+        if epoch_idx == 1:
+            raise KeyboardInterrupt
+        return original(self, train_data, epoch_idx, *args, **options)
+
+    monkeypatch.setattr(Trainer, "_train_epoch", stopped)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name, (trains, _) in BACKBONES.items() if trains == "yes"])
+def test_a_backbone_that_trains_goes_all_the_way(name, small, monkeypatch):
+    told = BACKBONES[name][1]
+    explainer = "random" if told.startswith("none") else told.split(", ")[0]
+    settings = {**ours(name), "explainer": explainer}
+    result = train(**settings)
+    file = newest("EC4SRec-*.pth")
+    assert dict(read_again(file)) == result
+    assert len(recommend(file)) == 20
+
+    asked = ("explain", f"--checkpoint={file}", "--items=i1 i2 i3", "--topk=1")
+    if explainer == "random":
+        with pytest.raises(Failed, match=f"error: explainer: got 'occlusion'.*{name}"):
+            call(cli.main, *asked, "--explainer=occlusion")
+    else:
+        assert "i2" in call(cli.main, *asked, f"--explainer={explainer}")
+
+    with monkeypatch.context() as patched:
+        stop_in_the_second_epoch(patched)
+        with pytest.raises(Failed, match="goes on after 1 whole epoch"):
+            train(**settings, resume="auto")
+    assert train(**settings, resume="auto") == result
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name, (trains, _) in BACKBONES.items() if trains == "no"])
+def test_a_backbone_that_does_not_train_says_why_in_a_line(name, small):
+    with pytest.raises(Failed) as failed:
+        train(**ours(name))
+    assert str(failed.value).splitlines()[-1] == f"error: backbone: got {name!r}, {BACKBONES[name][1]}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["SASRecF", "GRU4RecF", "FDSA", "EASE"])
+def test_a_model_that_keeps_more_than_weights_goes_on(model, small, monkeypatch):
+    kind = "general" if model == "EASE" else "sequential"
+    settings = {"model": model, **settings_of(kind, model)[0]}
+    result = train(**settings)
+    with monkeypatch.context() as patched:
+        stop_in_the_second_epoch(patched)
+        with contextlib.suppress(Failed):  # EASE has one epoch
+            train(**settings, resume="auto")
+    assert train(**settings, resume="auto") == result
+
+
+@pytest.mark.slow
+def test_the_commands_are_those_of_a_shell(small):
+    def run(command, *arguments):
+        code = f"from {command.__module__} import {command.__name__} as command; command()"
+        return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+
+    given = [f"--{key}={value}" for key, value in ours("SASRecF").items()]
+    told = run(run_recbole_command, "--dataset=small", "-q", *given).stdout.splitlines()[-1]
+    file = newest("EC4SRec-*.pth")
+    assert dict(read_again(file)) == json.loads(told)
+    assert "i2" in run(cli.main, "explain", f"--checkpoint={file}", "--items=i1 i2 i3").stdout
+
+
+HEAD = """# RecBole's models through these commands
+
+Written by `python tests/test_end_to_end.py`. Every model of RecBole's but LightGBM and XGBoost is trained by
+`run_recbole` to the test result, on small data that have features of users and items and a knowledge graph. Its best
+model is read again, as tensors and plain values alone, and gives the same test result, where the metrics are not drawn;
+`ec4srec recommend` ranks items for users that a sequential model does not know.
+"""
+TITLES = ("General", "Sequential", "Context-aware", "Knowledge-aware")
+
+
+def page():
+    """docs/models.md."""
+    lines = [HEAD.rstrip()]
+    for kind, title in zip(KINDS, TITLES):
+        columns = "| model | trains and tests | is read again | `recommend` | |"
+        lines += ["", f"## {title}", "", columns, "| --- | --- | --- | --- | --- |"]
+        lines += [row(kind, name) for of, name in models() if of == kind]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    import psutil
+
+    psutil.cpu_percent = lambda interval: 0.0  # RecBole measures for a second after each run
+    with tempfile.TemporaryDirectory() as folder:
+        write_data(Path(folder))
+        here, sys.argv = Path.cwd(), sys.argv[:1]
+        os.chdir(folder)
+        with contextlib.redirect_stdout(io.StringIO()):  # FEARec prints as it is built
+            text = page()
+        os.chdir(here)
+    print(text, end="")
