@@ -250,7 +250,13 @@ GENERAL = {
     "kg_reverse_r": FLAG,
     "entity_kg_num_interval": _or_none(Intervals()),
     "relation_kg_num_interval": _or_none(Intervals()),
-    "benchmark_filename": _or_none(ListOf(TEXT, size=3)),
+    "benchmark_filename": _or_none(
+        Value(
+            (list, tuple),
+            "a list of three, as ['train', 'valid', 'test'] for NAME.train.inter and so on",
+            lambda names: bool(ListOf(TEXT, size=3).parse(names)),
+        )
+    ),
 }
 
 _ACTIVATIONS = _or_none(_ignoring_case("sigmoid", "tanh", "relu", "leakyrelu", "dice", "none"))
