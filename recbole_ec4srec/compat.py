@@ -159,7 +159,7 @@ def read_the_order(config: dict, given: dict) -> None:
         or not isinstance(columns.get("inter"), list)
     ):
         return
-    fields = [config.get(key) for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")]
+    fields = filter(None, map(config.get, ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")))
     config["load_col"] = {**columns, "inter": list(dict.fromkeys([*columns["inter"], *fields]))}
 
 

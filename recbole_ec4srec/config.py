@@ -6,13 +6,11 @@ The defaults live in ``properties/model/*.yaml``; what a key means is told besid
 
 from __future__ import annotations
 
-import difflib
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
 
 from recbole_ec4srec.errors import ConfigError
+from recbole_ec4srec.rules import FLAG, Number, Value, Words, check, one_of, refuse
 
 OPERATORS = ("crop", "mask", "reorder")
 NEGATIVE_OPERATORS = ("crop", "mask")
@@ -46,50 +44,6 @@ VIEWS = {
 
 
 @dataclass(frozen=True)
-class Number:
-    """A number between ``low`` and ``high``; the bounds themselves are allowed unless ``above`` is set."""
-
-    low: float
-    high: float = math.inf
-    above: bool = False
-    integer: bool = False
-
-    def parse(self, value):
-        if isinstance(value, bool) or not isinstance(value, int if self.integer else (int, float)):
-            raise ValueError
-        if not math.isfinite(value) or value > self.high or (value <= self.low if self.above else value < self.low):
-            raise ValueError
-        return value
-
-    def __str__(self):
-        kind = "an integer" if self.integer else "a number"
-        low = f"{'>' if self.above else '>='} {self.low:g}"
-        return f"{kind} {low}" + (f" and <= {self.high:g}" if self.high < math.inf else "")
-
-
-@dataclass(frozen=True)
-class Words:
-    """A list of distinct words out of a few; ``a,b`` and ``[a,b]`` from the command line are read as lists."""
-
-    words: tuple
-    empty: bool = False
-
-    def parse(self, value):
-        if value is None:
-            value = []
-        if isinstance(value, str):
-            value = [word.strip(" '\"") for word in value.strip("[] ").split(",") if word.strip()]
-        if not isinstance(value, (list, tuple)) or any(word not in self.words for word in value):
-            raise ValueError
-        if len(set(value)) != len(value) or not (value or self.empty):
-            raise ValueError
-        return list(value)
-
-    def __str__(self):
-        return f"a list of distinct words out of [{', '.join(self.words)}]" + (" (may be empty)" if self.empty else "")
-
-
-@dataclass(frozen=True)
 class Epochs:
     """A list of epochs, counted from 1; kept in ascending order."""
 
@@ -102,23 +56,6 @@ class Epochs:
 
     def __str__(self):
         return "a list of distinct epochs, counted from 1"
-
-
-@dataclass(frozen=True)
-class Value:
-    """A value of one type that passes a test, as told in words."""
-
-    kind: type
-    told: str
-    passes: Callable = lambda value: True
-
-    def parse(self, value):
-        if not isinstance(value, self.kind) or not self.passes(value):
-            raise ValueError
-        return value
-
-    def __str__(self):
-        return self.told
 
 
 class ExplainerName:
@@ -138,12 +75,6 @@ class ExplainerName:
         return f"one of {own}, or {CAPTUM}<Class> for an attribution of captum's that takes a forward function"
 
 
-def _one_of(*words):
-    return Value(str, "one of " + ", ".join(words), words.__contains__)
-
-
-FLAG = Value(bool, "True or False")
-
 KEYS = {
     "backbone": Value(str, "the name of a sequential recommender, such as SASRec", str.isidentifier),
     # views
@@ -153,17 +84,17 @@ KEYS = {
     "mu_m": Number(0, 1),
     "mu_r": Number(0, 1),
     "mu_e": Number(0, 1, above=True),
-    "ertrl_score": _one_of("anchor", "candidate"),
+    "ertrl_score": one_of("anchor", "candidate"),
     "ertrl_max_candidates": Number(1, integer=True),
     # losses
-    "sim": _one_of("dot", "cos"),
+    "sim": one_of("dot", "cos"),
     "tau": Number(0, above=True),
     "tau_cl": Number(0, above=True),
     "lambda": Number(0),
     "lambda_cl_pos": Number(0),
     "lambda_cl_neg": Number(0),
     "lambda_sl_pos": Number(0),
-    "view_loss": _one_of("contrastive", "recommendation"),
+    "view_loss": one_of("contrastive", "recommendation"),
     "second_pass": FLAG,
     "mask_same_target": FLAG,
     # schedule
@@ -173,11 +104,11 @@ KEYS = {
     # explanation
     "explainer": ExplainerName(),
     "oracle_scores": Value(str, "a text"),
-    "explain_target": _one_of("predicted", "next", "max"),
-    "explain_output": _one_of("logit", "probability"),
+    "explain_target": one_of("predicted", "next", "max"),
+    "explain_output": one_of("logit", "probability"),
     "explain_batch_size": Number(1, integer=True),
     # several processes
-    "ddp_backend": _one_of("auto", "nccl", "gloo"),
+    "ddp_backend": one_of("auto", "nccl", "gloo"),
     # a run that dies
     "resume": Value(
         str,
@@ -221,67 +152,44 @@ def loss_weights(config, guided: bool) -> dict:
     return {name: float(weight) for name, weight in weights.items() if weight > 0}
 
 
-def _refuse(key, value, allowed):
-    raise ConfigError(f"{key}: got {value!r}, allowed is {allowed}")
-
-
-def _parse(key, value):
-    try:
-        return KEYS[key].parse(value)
-    except (ValueError, TypeError, OverflowError):
-        _refuse(key, value, KEYS[key])
-
-
 def validate_common(config: dict) -> None:
     """Check the keys ``ddp_backend`` and ``resume``, which every model may have, RecBole's own too.
 
     Raises:
         ConfigError: one is out of its range, or ``resume`` is asked of several processes.
     """
-    _parse("ddp_backend", config.get("ddp_backend") or "auto")
-    wanted = _parse("resume", config.get("resume") or "")
+    check("ddp_backend", config.get("ddp_backend") or "auto", KEYS["ddp_backend"])
+    wanted = check("resume", config.get("resume") or "", KEYS["resume"])
     if wanted and max(config.get("nproc") or 1, config.get("world_size") or 1) > 1:
-        _refuse("resume", wanted, "an empty text with several processes")
+        refuse("resume", wanted, "an empty text with several processes")
 
 
-def validate(model: str, config: dict, given: dict, known=()) -> None:
+def validate(model: str, config: dict) -> None:
     """Check our keys in ``config`` (all settings, merged) and write them back in their normal form.
 
     Args:
         model: one of :data:`PRESETS`, or a class derived from one of them.
         config: RecBole's merged configuration, changed in place.
-        given: what the user set (files, dict, command line), to find misspelt keys.
-        known: the keys that RecBole's and our property files have.
 
     Raises:
-        ConfigError: for a value out of its range, a key that looks like a misspelling of one of ours, or a
-            combination that cannot work.
+        ConfigError: for a value out of its range, or a combination that cannot work.
     """
     for key, rule in KEYS.items():
         if key not in config:
             raise ConfigError(f"{key}: missing; {model} needs {rule}")
-        config[key] = _parse(key, config[key])
-
-    for key in filter(lambda key: isinstance(key, str), given):
-        # A key that RecBole's files and ours do not have is the user's own business, unless it nearly spells ours.
-        close = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.85)
-        if key not in KEYS and key not in known and close:
-            raise ConfigError(f"{key}: no such key; did you mean {close[0]}?")
+        config[key] = check(key, config[key], rule)
 
     for key, value in PRESETS.get(model, {}).items():
         if config[key] != value:
-            _refuse(key, config[key], f"{value!r} for {model}: with another value it is another model, see EC4SRec")
+            refuse(key, config[key], f"{value!r} for {model}: with another value it is another model, see EC4SRec")
 
     if config["explainer"] == "oracle" and not config["oracle_scores"]:
-        _refuse("oracle_scores", "", "a field of the interactions or a file, for explainer: oracle")
-    if config.get("loss_type") not in ("CE", "BPR"):
-        _refuse("loss_type", config.get("loss_type"), "CE or BPR")
-    epochs, updates = config["epochs"], config["num_updates"]
-    if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 0:
-        _refuse("epochs", epochs, "an integer >= 0")
+        refuse("oracle_scores", "", "a field of the interactions or a file, for explainer: oracle")
+    check("loss_type", config.get("loss_type"), one_of("CE", "BPR"))
+    epochs, updates = check("epochs", config["epochs"], Number(0, integer=True)), config["num_updates"]
     late = [epoch for epoch in config["update_epochs"] if epoch > epochs]
     if late:
-        _refuse("update_epochs", late, f"epochs from 1 to {epochs} (epochs: {epochs})")
+        refuse("update_epochs", late, f"epochs from 1 to {epochs} (epochs: {epochs})")
     if not config["update_epochs"] and updates > 0 and epochs < updates + 1:
         allowed = f"at most {max(epochs - 1, 0)} with epochs: {epochs} (0 trains the warm-up only)"
-        _refuse("num_updates", updates, f"{allowed}, or more epochs")
+        refuse("num_updates", updates, f"{allowed}, or more epochs")

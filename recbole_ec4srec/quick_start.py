@@ -9,7 +9,8 @@ import time
 import recbole.quick_start.quick_start as recbole_quick_start
 from torch.multiprocessing import ProcessRaisedException
 
-from recbole_ec4srec import console, registry
+from recbole_ec4srec import console, recbole_keys, registry
+from recbole_ec4srec.config import KEYS
 from recbole_ec4srec.errors import ConfigError, DataError, NonFiniteError
 
 # Bound before RecBole's name of it is replaced by ours (see registry.register).
@@ -79,6 +80,19 @@ def _parse(parser, quiet):
     return args, asked
 
 
+def _check_settings(arguments) -> None:
+    """Refuse what RecBole would not read of the command line, which it only warns of, if at all.
+
+    Raises:
+        ConfigError: something is no ``--key=value``, or a key that nobody reads.
+    """
+    for argument in arguments:
+        if not argument.startswith("--") or argument.count("=") != 1:
+            raise ConfigError(f"command line: got {argument!r}, allowed is --key=value, with no other =")
+    keys = [argument[2:].partition("=")[0] for argument in arguments]
+    recbole_keys.refuse_unknown(keys, {*KEYS, *recbole_keys.GENERAL})
+
+
 def run_recbole_command() -> None:
     """The console command ``run_recbole``: the flags of RecBole's ``run_recbole.py``."""
     parser = console.parser(
@@ -101,6 +115,7 @@ def run_recbole_command() -> None:
     processes = {name: getattr(args, name) for name in ("nproc", "world_size", "ip", "port", "group_offset")}
 
     def train():
+        _check_settings(sys.argv[1:])
         result = run(args.model, args.dataset, _files(args.config_files), asked, **processes)
         if args.quiet and result:
             print(json.dumps(result["test_result"]))
@@ -139,6 +154,7 @@ def run_hyper_command() -> None:
     def search():
         from recbole_ec4srec import tuning  # which needs this module
 
+        _check_settings(sys.argv[1:])
         tuning.search(**options, asked=asked)
 
     console.run(search, args)

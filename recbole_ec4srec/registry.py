@@ -19,7 +19,7 @@ from importlib.machinery import ModuleSpec
 import yaml
 from recbole.utils import get_model
 
-from recbole_ec4srec import checkpoint, compat, config, distributed, resume
+from recbole_ec4srec import checkpoint, compat, config, distributed, recbole_keys, resume
 from recbole_ec4srec.config import ALIASES, properties_dir
 from recbole_ec4srec.data import identity, order, saved
 from recbole_ec4srec.errors import ConfigError
@@ -144,7 +144,7 @@ def _in_our_words(*kinds):
 def _get_model_and_dataset(original, self, model, dataset):
     model = canonical_name(model or self.external_config_dict.get("model"))
     try:
-        return original(self, model, dataset)
+        found = original(self, model, dataset)
     except KeyError as error:  # RecBole says which of the two is missing
         raise ConfigError(error.args[0]) from error
     except (ValueError, AttributeError, ModuleNotFoundError) as error:
@@ -157,6 +157,8 @@ def _get_model_and_dataset(original, self, model, dataset):
         raise ConfigError(
             f"model: got {model!r}, allowed is a model of RecBole's or one of {', '.join(config.PRESETS)}{hint}"
         ) from error
+    recbole_keys.validate_dataset(found[2])
+    return found
 
 
 def _recboles_models():
@@ -200,10 +202,30 @@ def _get_final_config_dict(original, self):
     compat.set_anomaly_detection(final)
     compat.default_negative_sampling(final, given)
     compat.read_the_order(final, given)
+    packages = {cls.__module__.partition(".")[0] for cls in _readers(self.model_class, final)}
+    theirs_or_ours = packages <= {"recbole", "recbole_ec4srec"}
+    known = known_keys(self) | set(config.KEYS)
+    recbole_keys.refuse_unknown({**self.file_config_dict, **self.variable_config_dict}, known, theirs_or_ours)
+    recbole_keys.tell_unknown(self.cmd_config_dict, known)
     config.validate_common(final)
+    model = self.model
     if is_ours(self.model_class):
-        config.validate(self.model, final, given, known_keys(self))
+        config.validate(model, final)
+        model = final["backbone"]
+    input_type = getattr(self.model_class, "input_type", None)
+    recbole_keys.validate(final, model, final["MODEL_TYPE"], input_type, theirs_or_ours)
     return final
+
+
+def _readers(model_class, settings) -> list:
+    """The classes that read settings: the model, and of ours the backbone and the explainer."""
+    found = [model_class]
+    if is_ours(model_class):
+        with suppress(ValueError, AttributeError, ImportError, TypeError):  # refused when it is built
+            found.append(get_model(settings["backbone"]))
+        with suppress(TypeError):
+            found.append(config.EXPLAINERS.get(settings["explainer"], model_class))
+    return found
 
 
 def known_keys(config) -> set:

@@ -25,7 +25,8 @@ from recbole.data import create_dataset
 from recbole.trainer import HyperTuning
 from recbole.utils import dict2str
 
-from recbole_ec4srec.config import properties_dir
+from recbole_ec4srec import recbole_keys
+from recbole_ec4srec.config import KEYS, properties_dir
 from recbole_ec4srec.console import tell
 from recbole_ec4srec.data.identity import differences
 from recbole_ec4srec.errors import ConfigError
@@ -224,7 +225,9 @@ class Search:
 
 def _config(space, model, dataset, files):
     """A configuration of the space: of its first point, or the next that is allowed."""
-    for number in range(max(len(values) for _, values in space.values())):
+    known = recbole_keys.known(KEYS)
+    space = {name: parameter for name, parameter in space.items() if name in known}  # others are refused by the caller
+    for number in range(max((len(values) for _, values in space.values()), default=1)):
         point = {
             name: values[number % len(values)] if kind == "choice" else _draw(kind, values, random.Random(number))
             for name, (kind, values) in space.items()

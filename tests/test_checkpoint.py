@@ -186,7 +186,7 @@ ATTACKS = {
     "__builtin__.exec": Call(Global("__builtin__", "exec"), CREATE),
     "imports_create.Recommender": Global("imports_create", "Recommender"),
     # RecBole's Config evaluates the strings that it is made from.
-    "Config": Call(Config, "SASRec", "tiny", None, {"seed": CREATE}),
+    "Config": Call(Config, "SASRec", "tiny", None, {"wandb_project": CREATE}),
 }
 
 

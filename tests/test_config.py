@@ -168,8 +168,8 @@ def test_a_misspelt_key_is_refused_with_the_right_spelling(wrong, right):
     assert refusal(**{wrong: 1}) == f"{wrong}: no such key; did you mean {right}?"
 
 
-@pytest.mark.parametrize("key", ["my_own_key", "n_layers", "hidden_dropout_prob", "num_layers", "weight", "tau_x_y"])
-def test_keys_of_recbole_and_of_the_users_own_pass(key):
+@pytest.mark.parametrize("key", ["n_layers", "num_layers", "weight", "kg_weight"])
+def test_keys_of_recbole_pass(key):
     assert config_of(**{key: 1})[key] == 1
 
 
@@ -241,7 +241,7 @@ def test_bad_epochs_are_refused(epochs):
 
 @pytest.mark.parametrize("loss_type", ["ce", None, "BCE", 1])
 def test_another_recommendation_loss_is_refused(loss_type):
-    assert refusal(loss_type=loss_type) == f"loss_type: got {loss_type!r}, allowed is CE or BPR"
+    assert refusal(loss_type=loss_type) == f"loss_type: got {loss_type!r}, allowed is one of CE, BPR"
 
 
 @pytest.mark.parametrize(
@@ -378,12 +378,12 @@ KEY = st.sampled_from([*KEYS, "epochs", "loss_type"]) | st.text(max_size=8)
 def test_any_settings_are_either_normalised_or_refused(model, given):
     config = {**DEFAULTS, **yaml.safe_load(property_file(model)), **given}
     try:
-        validate(model, config, given)
+        validate(model, config)
     except ConfigError as refused:
         assert str(refused).startswith(tuple(f"{key}: " for key in (*KEYS, "epochs", "loss_type", *given)))
         return
     normalised = dict(config)
-    validate(model, config, given)
+    validate(model, config)
     assert config == normalised
 
 

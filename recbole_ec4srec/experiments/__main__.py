@@ -8,7 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from recbole_ec4srec import console
+from recbole_ec4srec import console, recbole_keys
+from recbole_ec4srec.config import KEYS
 from recbole_ec4srec.experiments import explanations, tables
 from recbole_ec4srec.experiments.diagnosis import diagnosis
 from recbole_ec4srec.experiments.plans import PLANS
@@ -65,6 +66,7 @@ def _arguments(argv):
 
 
 def _run(args):
+    recbole_keys.refuse_unknown(args.settings, KEYS)
     if args.name in OTHERS:
         OTHERS[args.name][0](args)
         return

@@ -1,0 +1,644 @@
+"""RecBole's configuration keys: which there are, what they may hold, and which combinations work.
+
+RecBole takes any key and any value, and ends in a traceback, perhaps after an epoch, or ignores what it does not know.
+Here they are checked for every model, RecBole's own too, when its ``Config`` is built. What RecBole can run is allowed.
+"""
+
+from __future__ import annotations
+
+import codecs
+import functools
+import importlib.util
+import os
+import re
+from collections.abc import Mapping
+from logging import getLogger
+from pathlib import Path
+
+import recbole
+import yaml
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+from recbole.evaluator import metric_types, metrics_dict
+from recbole.utils import EvaluatorType, InputType, ModelType, argument_list
+
+from recbole_ec4srec.errors import ConfigError
+from recbole_ec4srec.rules import DictOf, Either, ListOf, Number, Parts, Value, check, nearest, one_of, refuse, unknown
+
+_PROPERTIES = Path(recbole.__file__).parent / "properties"
+
+# --- what a key may hold ----------------------------------------------------------------------------------------------
+
+
+class Intervals:
+    """RecBole's intervals, ``[a,b)``, several of them separated by ``;``; of others it warns and filters nothing."""
+
+    _INTERVAL = re.compile(r"[\[(]([^,]+),([^,]+)[\])]")
+
+    def parse(self, value):
+        for text in str(value).split(";"):
+            ends = self._INTERVAL.fullmatch(text.strip())
+            low, high = map(float, ends.groups()) if ends else (1, 0)
+            if not low <= high:
+                raise ValueError
+        return value
+
+    def __str__(self):
+        return "an interval such as [5,inf), or several, separated by ;"
+
+
+def _encodes(value):
+    try:
+        return bool(codecs.lookup(value))
+    except LookupError:
+        return False
+
+
+def _ignoring_case(*words):
+    return Value(str, "one of " + ", ".join(words), lambda value: value.lower() in words)
+
+
+NONE = Value(type(None), "None")
+#: RecBole asks whether it is true, so that 0 and 1 do as well.
+FLAG = Value((bool, int, type(None)), "True or False", (True, False, None).__contains__)
+TEXT = Value(str, "a text", bool)
+PATH = Value((str, os.PathLike), "a path", lambda value: bool(str(value)))
+FIELDS = ListOf(TEXT, empty=True)
+COUNT = Number(1, integer=True)
+WHOLE = Number(0, integer=True)
+SHARE = Number(0, 1)
+NUMBER = Number()
+ANYTHING = Value(object, "anything")
+
+
+def _or_none(rule):
+    return Either((rule, NONE))
+
+
+def _one_of_or_none(*words):
+    allowed = (*words, "None", None)
+    return Value((str, type(None)), "one of " + ", ".join(allowed[:-1]), allowed.__contains__)
+
+
+_SAMPLED = re.compile(r"(uni|pop)0*[1-9][0-9]*")
+_MODE = Value(
+    str,
+    "full, labeled, or uniN or popN with N sampled items, such as uni100",
+    lambda mode: mode in ("full", "labeled") or bool(_SAMPLED.fullmatch(mode)),
+)
+_RATIOS = Value(
+    list,
+    "[training, validation, test] with three numbers >= 0, the first > 0",
+    lambda ratios: len(ratios) == 3 and all(Number(0).parse(ratio) >= 0 for ratio in ratios) and ratios[0] > 0,
+)
+
+
+class _Split:
+    """One of RecBole's splits; a split by time came with RecBole 1.2.1."""
+
+    def __init__(self):
+        self.rules = {"LS": one_of("valid_and_test", "valid_only", "test_only"), "RS": _RATIOS}
+        if hasattr(Dataset, "time_based_split"):
+            self.rules["TS"] = _RATIOS
+
+    def parse(self, value):
+        if not isinstance(value, Mapping) or len(value) != 1 or not self.rules.keys() >= value.keys():
+            raise ValueError
+        for name, how in value.items():
+            self.rules[name].parse(how)
+        return value
+
+    def __str__(self):
+        return "; or ".join(f"{{'{name}': {rule}}}" for name, rule in self.rules.items())
+
+
+_LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
+_TRANSFORMS = ("mask_itemseq", "inverse_itemseq", "crop_itemseq", "reorder_itemseq", "user_defined")
+_METRIC = Value(
+    str,
+    "one of " + ", ".join(kind.__name__ for kind in metrics_dict.values()),
+    lambda name: name.lower() in metric_types,
+)
+
+#: Of every model: what RecBole's ``properties/overall.yaml`` and ``properties/dataset/sample.yaml`` have, and more.
+GENERAL = {
+    # environment
+    "gpu_id": Value(
+        (str, int, tuple, type(None)),
+        "ids of GPUs, such as 0 or 0,1, or an empty text",
+        lambda ids: not isinstance(ids, bool),
+    ),
+    "worker": WHOLE,
+    "use_gpu": FLAG,
+    "seed": Number(0, 2**32 - 1, integer=True),
+    "state": _or_none(_ignoring_case("debug", "info", "warning", "error", "critical")),
+    "reproducibility": FLAG,
+    "data_path": PATH,
+    "checkpoint_dir": PATH,
+    "show_progress": FLAG,
+    "save_dataset": FLAG,
+    "dataset_save_path": _or_none(PATH),
+    "save_dataloaders": FLAG,
+    "dataloaders_save_path": _or_none(PATH),
+    "log_wandb": FLAG,
+    "wandb_project": _or_none(TEXT),
+    "shuffle": FLAG,
+    "encoding": _or_none(Value(str, "an encoding of texts, such as utf-8", _encodes)),
+    "detect_anomaly": FLAG,
+    "nproc": COUNT,
+    "world_size": COUNT,
+    "ip": TEXT,
+    "port": Value((str, int), "the number of a port", lambda port: str(port).isdigit() and int(port) < 65536),
+    "offset": WHOLE,
+    "local_rank": WHOLE,
+    # training
+    "epochs": WHOLE,
+    "train_batch_size": COUNT,
+    "learner": _ignoring_case(*_LEARNERS),
+    "learning_rate": Number(0),
+    "train_neg_sample_args": _or_none(
+        Parts(
+            {
+                "distribution": _one_of_or_none("uniform", "popularity"),
+                "sample_num": COUNT,
+                "alpha": NUMBER,
+                "dynamic": FLAG,
+                "candidate_num": WHOLE,
+            }
+        )
+    ),
+    "eval_step": Number(integer=True),
+    "stopping_step": Value((int, float), "a number >= 0", lambda steps: not isinstance(steps, bool) and steps >= 0),
+    "clip_grad_norm": Either(
+        (
+            Value(object, "None", lambda value: not value),
+            Parts(
+                {
+                    "max_norm": Number(0),
+                    "norm_type": Value((int, float), "a number"),
+                    "error_if_nonfinite": FLAG,
+                    "foreach": FLAG,
+                },
+                needed=("max_norm",),
+            ),
+        )
+    ),
+    "weight_decay": Number(0),
+    "loss_decimal_place": _or_none(WHOLE),
+    "require_pow": FLAG,
+    "enable_amp": FLAG,
+    "enable_scaler": FLAG,
+    "transform": _or_none(one_of(*_TRANSFORMS)),
+    # evaluation
+    "eval_args": Parts(
+        {
+            "split": _Split(),
+            "group_by": _one_of_or_none("user", "none"),
+            "order": one_of("RO", "TO"),
+            "mode": Either((_MODE, Parts({"valid": _MODE, "test": _MODE}))),
+        }
+    ),
+    "repeatable": FLAG,
+    "metrics": Either(
+        (_METRIC, Value((list, tuple), "a list of these", lambda names: bool(ListOf(_METRIC).parse(names))))
+    ),
+    "topk": Either((COUNT, ListOf(COUNT))),
+    "valid_metric": Value(str, "a metric at one of topk, such as NDCG@10", bool),
+    "valid_metric_bigger": FLAG,
+    "eval_batch_size": COUNT,
+    "metric_decimal_place": WHOLE,
+    "tail_ratio": _or_none(NUMBER),
+    # files and fields
+    "field_separator": TEXT,
+    "seq_separator": TEXT,
+    "USER_ID_FIELD": _or_none(TEXT),
+    "ITEM_ID_FIELD": _or_none(TEXT),
+    "RATING_FIELD": _or_none(TEXT),
+    "TIME_FIELD": _or_none(TEXT),
+    "seq_len": _or_none(DictOf(COUNT, "by fields")),
+    "LABEL_FIELD": TEXT,
+    "threshold": _or_none(DictOf(NUMBER, "by its field", size=1)),
+    "NEG_PREFIX": TEXT,
+    "numerical_features": FIELDS,
+    "load_col": _or_none(DictOf(Either((FIELDS, one_of("*"))), "by suffixes of files")),
+    "unload_col": _or_none(DictOf(FIELDS, "by suffixes of files")),
+    "unused_col": _or_none(DictOf(FIELDS, "by suffixes of files")),
+    "additional_feat_suffix": _or_none(Either((TEXT, FIELDS))),
+    "rm_dup_inter": _or_none(one_of("first", "last")),
+    "val_interval": _or_none(DictOf(Either((Intervals(), ListOf(ANYTHING))), "by fields")),
+    "filter_inter_by_user_or_item": _or_none(Value(bool, "True or False")),  # RecBole: ``is not True``
+    "user_inter_num_interval": _or_none(Intervals()),
+    "item_inter_num_interval": _or_none(Intervals()),
+    "alias_of_user_id": _or_none(FIELDS),
+    "alias_of_item_id": _or_none(FIELDS),
+    "alias_of_entity_id": _or_none(FIELDS),
+    "alias_of_relation_id": _or_none(FIELDS),
+    "preload_weight": _or_none(DictOf(TEXT, "by fields of ids")),
+    "normalize_field": _or_none(FIELDS),
+    "normalize_all": FLAG,
+    "discretization": _or_none(
+        DictOf(Parts({"method": one_of("ED", "LD"), "bucket": COUNT}, needed=("method",)), "by fields")
+    ),
+    "ITEM_LIST_LENGTH_FIELD": TEXT,
+    "LIST_SUFFIX": TEXT,
+    "MAX_ITEM_LIST_LENGTH": COUNT,
+    "POSITION_FIELD": _or_none(TEXT),
+    "HEAD_ENTITY_ID_FIELD": TEXT,
+    "TAIL_ENTITY_ID_FIELD": TEXT,
+    "RELATION_ID_FIELD": TEXT,
+    "ENTITY_ID_FIELD": TEXT,
+    "kg_reverse_r": FLAG,
+    "entity_kg_num_interval": _or_none(Intervals()),
+    "relation_kg_num_interval": _or_none(Intervals()),
+    "benchmark_filename": _or_none(
+        Value(
+            (list, tuple),
+            "a list of three, as ['train', 'valid', 'test'] for NAME.train.inter and so on",
+            lambda names: bool(ListOf(TEXT, size=3).parse(names)),
+        )
+    ),
+}
+
+_ACTIVATIONS = _or_none(_ignoring_case("sigmoid", "tanh", "relu", "leakyrelu", "dice", "none"))
+_MERGING = one_of("replace", "add")
+_STAGES = {"S3Rec": ("pretrain", "finetune"), "RaCT": ("actor_pretrain", "critic_pretrain", "finetune")}
+_LOSSES = {
+    "CORE": one_of("CE"),
+    "FPMC": one_of("BPR"),
+    "SINE": one_of("CE", "BPR", "NLL"),
+    "CDAE": one_of("BCE", "MSE"),
+    "MCCLK": _ignoring_case("bpr", "bce"),
+    "SASRecCPR": one_of("CE"),
+    "GRU4RecCPR": one_of("CE"),
+}
+
+#: Of single models: the keys whose default does not tell what they may hold.
+OF_MODELS = {
+    "hidden_act": one_of("gelu", "relu", "swish", "tanh", "sigmoid"),
+    "pooling_mode": one_of("mean", "max", "sum"),
+    "pooling_type": one_of("average", "max"),
+    "pooling_type_layer_1": one_of("max", "average"),
+    "pooling_type_layer_2": one_of("max", "average"),
+    "dnn_type": one_of("trm", "ave"),
+    "gru_type": one_of("GRU", "AIGRU", "AGRU", "AUGRU"),
+    "fredom_type": one_of("None", "us", "un", "su", "us_x"),
+    "weight_mode": one_of("", "dynamic", "static", "max_logits"),
+    "partition_merging_mode": _MERGING,
+    "reranker_merging_mode": _MERGING,
+    "reranker_CAN_NUM": Value((int, str, tuple), "sizes in descending order, such as 500,100,20"),
+    "mlp_act_func": _ACTIVATIONS,
+    "ae_act_func": _ACTIVATIONS,
+    "noise_schedule": one_of("linear", "linear-var", "cosine", "binomial"),
+    "mean_type": one_of("x0", "eps"),
+    "accum": one_of("stack", "sum"),
+    "aggregator_type": one_of("gcn", "graphsage", "bi"),
+    "algorithm": one_of("prod", "concat"),
+    "hid_activation": one_of("sigmoid", "relu", "tanh"),
+    "out_activation": one_of("sigmoid", "relu"),
+    "inter_matrix_type": one_of("01", "rating"),
+    "knn_method": one_of("item", "user"),
+    "loss_function": one_of("inner_product", "transe"),
+    "neigh_info_method": one_of("random", "knn", "louvain"),
+    "ind": one_of("mi", "distance", "cosine"),
+    "phase": one_of("teacher_training", "distillation", "finetuning"),
+    "structure": one_of("stacked", "parallel"),
+    "teacher": one_of("CrossNet", "CIN", "CINComp"),
+    "train_method": one_of("after_pretrain", "no_pretrain"),
+    "item_attribute": TEXT,
+    "transform": GENERAL["transform"],
+    **dict.fromkeys(
+        ("pre_model_path", "warm_up", "pretrain_path", "mf_pretrain_path", "mlp_pretrain_path"),
+        Value((str, type(None), os.PathLike), "a path, or an empty text"),
+    ),
+    "n_facet_emb": Value(int, "0 or 2", lambda number: number in (0, 2) and number is not False),
+    "order": Number(1, 2, integer=True),
+    "xgb_verbose_eval": ANYTHING,
+    # RecBole's comments call them integers, but they may be any number
+    **dict.fromkeys(("topk_factor", "resolution", "q", "negative_weight", "global_ratio", "spatial_ratio"), NUMBER),
+    **dict.fromkeys(("w_max", "w_min", "reg_weight", "beta", "gamma", "alpha"), NUMBER),
+}
+_SHARES = re.compile(r".*dropout.*|drop_(ex|im|ratio)|mask_ratio|ft_ratio|corruption_ratio")
+_SIZES = re.compile(r".*_size|hidden_dimension|latent_dimension|n_heads|num_heads|num_layers|nh|nv|rank|kfac|steps")
+_OF_SIZE = re.compile(r"reg_weights?|dropout_probs|mixture_weights")
+
+
+def _like(key: str, default):
+    """What a key of a single model may hold, by its name and RecBole's default."""
+    if isinstance(default, list):
+        one = _like(key, default[0]) if default else COUNT
+        if isinstance(one, Number) and one.integer:
+            one = COUNT
+        return ListOf(one, len(default) if _OF_SIZE.fullmatch(key) else None, empty=not default)
+    if key in OF_MODELS:
+        return OF_MODELS[key]
+    if isinstance(default, bool):
+        return FLAG
+    if isinstance(default, (int, float)):
+        if _SHARES.fullmatch(key):
+            return SHARE
+        if isinstance(default, float):
+            return NUMBER
+        return Number(1 if _SIZES.fullmatch(key) else 0 if default >= 0 else -float("inf"), integer=True)
+    return Value(str, "a text") if isinstance(default, str) else ANYTHING
+
+
+@functools.cache
+def of_model(name: str) -> dict:
+    """The rules of the keys that a model of RecBole's has for itself, by the file of its defaults."""
+    file = _PROPERTIES / "model" / f"{name}.yaml"
+    if not file.is_file():
+        return {}
+    defaults = yaml.load(file.read_text(encoding="utf-8"), Loader=Config._build_yaml_loader(None)) or {}
+    rules = {key: _like(key, default) for key, default in defaults.items() if key not in GENERAL}
+    if "loss_type" in rules:
+        rules["loss_type"] = _LOSSES.get(name, one_of("CE", "BPR"))
+    if "train_stage" in rules:
+        rules["train_stage"] = one_of(*_STAGES[name])
+    if "type" in rules:
+        rules["type"] = one_of("ED", "ND", "RW") if name == "SGL" else one_of("outer", "inner")
+    if "aggregator" in rules:
+        of_simplex = ("mean", "user_attention", "self_attention")
+        rules["aggregator"] = one_of(*(of_simplex if name == "SimpleX" else ("sum", "neighbor", "concat")))
+    if "n_heads" in rules:
+        rules["n_layers"] = COUNT
+    return rules
+
+
+# --- which keys there are ---------------------------------------------------------------------------------------------
+
+#: What RecBole's source reads, or its scripts and ``Config`` are given, and no file of its defaults has.
+UNLISTED = frozenset(
+    {
+        "cin",
+        "config_files",
+        "contrast",
+        "dataset",
+        "detect_anomaly",
+        "encoding",
+        "eta",
+        "feature_num",
+        "full",
+        "group_offset",
+        "has_residual",
+        "ip",
+        "local_rank",
+        "model",
+        "neg_sampling",
+        "norm",
+        "nproc",
+        "offset",
+        "port",
+        "sim",
+        "tail_ratio",
+        "tau",
+        "token_num_threshold",
+        "training_neg_sample_num",
+        "use_filter",
+        "verbose",
+        "world_size",
+        "xgb_early_stopping_rounds",
+    }
+)
+#: What RecBole sets itself: a configuration that is given as the settings of another one has it.
+SET_BY_RECBOLE = frozenset(
+    {
+        "MODEL_TYPE",
+        "MODEL_INPUT_TYPE",
+        "device",
+        "eval_type",
+        "single_spec",
+        "valid_neg_sample_args",
+        "test_neg_sample_args",
+        "MASK_INDEX",
+        "MASK_ITEM_SEQ",
+        "POS_ITEMS",
+        "NEG_ITEMS",
+        "CROP_ITEM_SEQ",
+        "CROP_ITEM_SEQ_LEN",
+        "INVERSE_ITEM_SEQ",
+        "REORDER_ITEM_SEQ",
+    }
+)
+#: In RecBole's table, and read by nobody.
+_DEAD = frozenset({"config_file"})
+_NEARLY = 0.85
+_REGISTERED: set = set()
+
+
+def register_keys(*keys: str) -> None:
+    """Make keys known that code of your own reads from RecBole's ``Config``."""
+    _REGISTERED.update(keys)
+
+
+@functools.cache
+def listed() -> frozenset:
+    """The keys of all of RecBole's tables and files of defaults."""
+    files = (path for path in _PROPERTIES.rglob("*.yaml") if not path.stem.endswith("url"))
+    keys = {key for file in files for key in re.findall(r"^([\w-]+):", file.read_text(encoding="utf-8"), re.M)}
+    tables = (table for name, table in vars(argument_list).items() if name.endswith("_arguments"))
+    return frozenset(keys.union(*tables))
+
+
+def known(own) -> set:
+    """All keys of RecBole's, the ``own`` ones of a configuration, and those of :func:`register_keys`."""
+    return {*own, *GENERAL, *listed(), *UNLISTED, *_REGISTERED} - _DEAD
+
+
+def _unknown(given, own, nearer=0.0):
+    """Errors for those of the ``given`` keys that nobody reads, or that are ``nearer`` than that to one of ``own``."""
+    every, own = known(own), {*own, *GENERAL, "config_files"} - _DEAD
+    for key in given:
+        if isinstance(key, str) and key not in every and key not in SET_BY_RECBOLE and nearest(key, own, nearer):
+            yield unknown(key, own if nearest(key, own, 0.75) else every)
+
+
+def refuse_unknown(given, own, strict: bool = True) -> None:
+    """Refuse keys that nobody reads.
+
+    Args:
+        given: what a user set.
+        own: the keys of this configuration's defaults, which a misspelt key is first compared with.
+        strict: otherwise code of the user's own takes part, and a key is refused where it nearly spells one of ``own``.
+
+    Raises:
+        ConfigError: a key is unknown; the one that its spelling is next to is told.
+    """
+    for error in _unknown(given, own, 0.0 if strict else _NEARLY):
+        hint = "" if strict else "; recbole_ec4srec.register_keys makes one of your own known"
+        raise ConfigError(f"{error}{hint}")
+
+
+def tell_unknown(given, own) -> None:
+    """Warn of options of a program of the user's own, which RecBole reads as well, that nearly spell a key."""
+    for error in _unknown(given, own, _NEARLY):
+        getLogger().warning(f"command line: {error}")
+
+
+# --- which combinations work ------------------------------------------------------------------------------------------
+
+#: Models that are given whole users, and sample nothing (RecBole's ``UserDataLoader``).
+_OF_USERS = ("MultiDAE", "MultiVAE", "MacridVAE", "CDAE", "ENMF", "RaCT", "RecVAE", "DiffRec", "LDiffRec")
+_PARTNERS = {"mask_itemseq": "mask_ratio", "crop_itemseq": "eta", "reorder_itemseq": "beta"}
+_PRETRAINED = {
+    ("S3Rec", "train_stage", "finetune"): "pre_model_path",
+    ("RaCT", "train_stage", "critic_pretrain"): "pre_model_path",
+    ("RaCT", "train_stage", "finetune"): "pre_model_path",
+    ("ConvNCF", "train_method", "after_pretrain"): "pre_model_path",
+    ("KD_DAGFM", "phase", "distillation"): "warm_up",
+    ("KD_DAGFM", "phase", "finetuning"): "warm_up",
+    ("NeuMF", "use_pretrain", True): "mf_pretrain_path",
+}
+_ALIASES = {"GRU4RecKG": {"ent_id": "item_id"}, "KSR": {"ent_id": "entity_id", "rel_id": "relation_id"}}
+
+
+def validate(settings: dict, model: str, kind: ModelType, input_type=None, known_model: bool = True) -> None:
+    """Check RecBole's keys in ``settings``, all of them merged.
+
+    Args:
+        settings: RecBole's merged configuration; tuples in the place of lists are replaced.
+        model: the name of RecBole's model whose own keys are checked too; that of the backbone for ours.
+        kind, input_type: the model's.
+        known_model: it is one of RecBole's or ours, not a class of the user's.
+
+    Raises:
+        ConfigError: a value is not allowed, or a combination cannot work.
+    """
+    rules = of_model(model) if known_model else {}
+    for key, rule in {**GENERAL, **rules}.items():
+        if key in settings:
+            settings[key] = check(key, settings[key], rule)
+    _check_metrics(settings)
+    _check_evaluation(settings, kind)
+    _check_fields(settings, kind)
+    if known_model:
+        _check_model(settings, model, rules)
+        _check_sampling(settings, model, kind, input_type, rules)
+    transform = settings.get("transform")
+    if transform not in (None, "user_defined") and kind != ModelType.SEQUENTIAL:
+        refuse("transform", transform, f"None for {model}: it transforms sequences")
+    partner = _PARTNERS.get(transform)
+    if partner and partner not in rules:
+        check(partner, settings.get(partner), SHARE)
+    if settings.get("log_wandb") and importlib.util.find_spec("wandb") is None:
+        refuse("log_wandb", settings["log_wandb"], "False without wandb: pip install wandb")
+
+
+def validate_dataset(name) -> None:
+    """The name of a data set is that of a folder, and a part of the names of files."""
+    if not isinstance(name, str) or not name or name in (".", "..") or {"/", "\\", "\0"} & set(name):
+        refuse("dataset", name, "the name of a folder in data_path, without / or \\")
+
+
+def _check_metrics(settings):
+    metrics, topk = settings["metrics"], settings["topk"]
+    metrics = [metrics] if isinstance(metrics, str) else metrics
+    kinds = {metric_types[metric.lower()] for metric in metrics}
+    of_values = [name for name, kind in metric_types.items() if kind == EvaluatorType.VALUE]
+    if len(kinds) > 1:
+        refuse("metrics", metrics, f"either {', '.join(metrics_dict[name].__name__ for name in of_values)} or others")
+    one = {"gauc", *of_values}  # that have no cut-off
+    topk = [topk] if isinstance(topk, int) else topk
+    results = [f"{m}@{k}" for m in metrics if m.lower() not in one for k in topk]
+    results += [m for m in metrics if m.lower() in one]
+    valid, watched = settings["valid_metric"], settings["eval_step"] > 0
+    if watched and valid.lower() not in [result.lower() for result in results]:
+        refuse("valid_metric", valid, f"one of {', '.join(results)} (metrics, at topk)")
+
+
+def _check_evaluation(settings, kind):
+    # What RecBole takes for the parts that are left out.
+    given = {"split": {"RS": [0.8, 0.1, 0.1]}, "order": "RO", "mode": "full", **settings["eval_args"]}
+    if kind == ModelType.SEQUENTIAL and given["order"] != "TO":
+        allowed = "order: TO for sequential models; a part that is left out is RecBole's default, "
+        refuse("eval_args", settings["eval_args"], allowed + "order: RO, split: {'RS': [0.8, 0.1, 0.1]}, mode: full")
+    if kind == ModelType.SEQUENTIAL and not settings["repeatable"]:
+        refuse("repeatable", settings["repeatable"], "True for sequential models")
+    mode, metrics = given["mode"], settings["metrics"]
+    modes = set(mode.values() or ["full"]) if isinstance(mode, Mapping) else {mode}
+    of_values = metric_types[(metrics if isinstance(metrics, str) else metrics[0]).lower()] == EvaluatorType.VALUE
+    if of_values and "full" in modes:
+        refuse("eval_args.mode", mode, f"labeled, uniN or popN with the metrics {metrics}")
+    if "labeled" in modes and not of_values:
+        refuse("eval_args.mode", mode, f"full, uniN or popN with the metrics {metrics}")
+    label, columns = settings["LABEL_FIELD"], _loaded(settings)
+    if "labeled" in modes and not settings.get("threshold") and columns is not None and label not in columns:
+        refuse("eval_args.mode", mode, f"labeled with labels: a threshold, or the field {label} in load_col")
+
+
+def _loaded(settings):
+    """The fields that ``load_col`` names, or None where it leaves some to the files."""
+    columns = settings["load_col"]
+    if columns is None or "*" in columns.values() or settings["benchmark_filename"]:
+        return None
+    return {field for fields in columns.values() for field in fields}
+
+
+def _check_fields(settings, kind):
+    for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD"):
+        if kind == ModelType.SEQUENTIAL and settings[key] is None:
+            refuse(key, None, f"{TEXT} for sequential models")
+    if (settings["USER_ID_FIELD"] is None) != (settings["ITEM_ID_FIELD"] is None):
+        refuse("USER_ID_FIELD", settings["USER_ID_FIELD"], "None where ITEM_ID_FIELD is None, and there alone")
+    columns, unload, unused = (settings[key] or {} for key in ("load_col", "unload_col", "unused_col"))
+    both = [suffix for suffix in unload if unload[suffix] and columns.get(suffix) not in (None, [], "*")]
+    if both:
+        refuse("unload_col", unload, f"no {both[0]} where load_col has it")
+    suffixes = settings["additional_feat_suffix"] or []
+    suffixes = ["inter", "user", "item", "kg", *([suffixes] if isinstance(suffixes, str) else suffixes)]
+    for suffix in unused:
+        if suffix not in suffixes or (settings["load_col"] is not None and suffix not in columns):
+            refuse("unused_col", unused, f"a dict of what load_col loads, {', '.join(columns or suffixes)}")
+    if settings["normalize_field"] is not None and settings["normalize_all"] is True:
+        refuse("normalize_all", True, "False with normalize_field")
+    for field, how in (settings["discretization"] or {}).items():
+        if field not in settings["numerical_features"]:
+            refuse("discretization", settings["discretization"], "fields of numerical_features")
+        if how["method"] == "ED" and "bucket" not in how:
+            refuse("discretization", settings["discretization"], f"with method: ED a bucket, {COUNT}")
+    loaded = _loaded(settings)
+    if loaded is None:
+        return
+    named = {key: settings.get(key) for key in ("alias_of_user_id", "alias_of_item_id", "normalize_field")}
+    named.update({key: list(settings[key] or {}) for key in ("threshold", "val_interval", "numerical_features")})
+    named["preload_weight"] = [field for pair in (settings["preload_weight"] or {}).items() for field in pair]
+    if kind == ModelType.KNOWLEDGE:
+        named.update({key: settings.get(key) for key in ("alias_of_entity_id", "alias_of_relation_id")})
+    for key, fields in named.items():
+        missing = [field for field in fields or () if field not in loaded]
+        if missing:
+            refuse(key, settings[key], f"fields that load_col has, {', '.join(sorted(loaded))}")
+
+
+def _check_model(settings, model, rules):
+    for size, heads in (("hidden_size", "n_heads"), ("embedding_size", "n_heads"), ("attention_size", "num_heads")):
+        if size in rules and heads in rules and settings[size] % settings[heads]:
+            refuse(heads, settings[heads], f"a divisor of {size}: {settings[size]}")
+    if "short_item_length" in rules and settings["short_item_length"] > settings["MAX_ITEM_LIST_LENGTH"]:
+        longest = settings["MAX_ITEM_LIST_LENGTH"]
+        refuse("short_item_length", settings["short_item_length"], f"at most MAX_ITEM_LIST_LENGTH: {longest}")
+    if settings["learner"].lower() == "sparse_adam":
+        refuse("learner", settings["learner"], f"one of {', '.join(_LEARNERS[:-1])}: no model has sparse gradients")
+    for (of, key, value), path in _PRETRAINED.items():
+        if of == model and settings[key] == value and not os.path.isfile(settings[path] or ""):
+            refuse(path, settings[path], f"a file of a trained model with {key}: {value}")
+    for field, name in _ALIASES.get(model, {}).items():
+        if field in (settings["preload_weight"] or {}) and field not in (settings[f"alias_of_{name}"] or ()):
+            refuse(f"alias_of_{name}", settings[f"alias_of_{name}"], f"a list with {field}, which preload_weight has")
+
+
+def _check_sampling(settings, model, kind, input_type, rules):
+    given = settings["train_neg_sample_args"]
+    sampling = {"distribution": None} if given is None else given
+    sampled = sampling.get("distribution", "uniform") not in (None, "None")
+    if sampling.get("dynamic") and not sampling.get("candidate_num"):
+        refuse("train_neg_sample_args", sampling, f"candidate_num, {COUNT}, with dynamic: True")
+    entropy = "loss_type" in rules and settings["loss_type"] == "CE"
+    if kind == ModelType.SEQUENTIAL and input_type is None and entropy and given is not None:
+        refuse("train_neg_sample_args", given, "None with loss_type: CE")
+    if model in _OF_USERS or kind == ModelType.TRADITIONAL or sampled:
+        return
+    pairs = str(settings["loss_type"]).lower() == "bpr" if "loss_type" in rules else input_type == InputType.PAIRWISE
+    if pairs or kind == ModelType.KNOWLEDGE:
+        why = f"loss_type: {settings['loss_type']}" if "loss_type" in rules else model
+        allowed = f"a dict with distribution: uniform or popularity for {why}"
+        refuse("train_neg_sample_args", settings["train_neg_sample_args"], allowed)
