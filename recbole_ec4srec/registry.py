@@ -21,6 +21,7 @@ from recbole.utils import get_model
 
 from recbole_ec4srec import compat, config, distributed, resume
 from recbole_ec4srec.config import ALIASES, properties_dir
+from recbole_ec4srec.data import files, presplit
 from recbole_ec4srec.errors import ConfigError
 
 WRITTEN_FOR = "RecBole 1.2.0 and 1.2.1"
@@ -242,6 +243,11 @@ def register() -> None:
     _wrap(configurator, ("Config", "_get_final_config_dict"), _get_final_config_dict)
     _wrap(configurator, ("Config", "_init_device"), distributed.init_device)
     _wrap(configurator, ("Config", "_set_default_parameters"), _in_our_words(*_REFUSALS))
+    data = "recbole.data.dataset.dataset"
+    _wrap(data, ("Dataset", "_get_preset"), presplit.get_preset)
+    _wrap(data, ("Dataset", "_load_feat"), files.load_feat)
+    presets = ("SequentialDataset", "_benchmark_presets")
+    _wrap("recbole.data.dataset.sequential_dataset", presets, presplit.benchmark_presets)
     _wrap("recbole.data.utils", ("get_dataloader",), _get_dataloader)
     _wrap("recbole.quick_start.quick_start", ("get_trainer",), _get_trainer)
     _wrap("recbole.quick_start.quick_start", ("init_logger",), distributed.init_logger)
