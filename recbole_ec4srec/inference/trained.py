@@ -15,6 +15,7 @@ from recbole.utils import get_model, init_seed
 from recbole_ec4srec.checkpoint import load_checkpoint
 from recbole_ec4srec.data.dataset import SequenceBatch
 from recbole_ec4srec.errors import DataError
+from recbole_ec4srec.inference.titles import read_titles
 
 
 class TrainedModel:
@@ -75,18 +76,8 @@ class TrainedModel:
     def titles(self) -> dict:
         """``{external item id: title}`` from the first field of the data set's ``.item`` file that is named a title or
         a name; empty without one."""
-        config = self.config
-        file = Path(config["data_path"], f"{config['dataset']}.item")
-        if not file.is_file():
-            return {}
-        table = pd.read_csv(
-            file, sep=config["field_separator"], dtype=str, encoding=config["encoding"], keep_default_na=False
-        )
-        names = {column.split(":")[0]: column for column in table.columns}
-        title = next((column for name, column in names.items() if "title" in name or "name" in name), None)
-        if title is None or self.train_dataset.iid_field not in names:
-            return {}
-        return dict(zip(table[names[self.train_dataset.iid_field]], table[title]))
+        file = Path(self.config["data_path"], f"{self.config['dataset']}.item")
+        return read_titles(file, self.config, self.train_dataset.iid_field)
 
     def item_ids(self, tokens: pd.Series) -> np.ndarray:
         """Internal ids of external item ids, 0 where the model knows none."""
