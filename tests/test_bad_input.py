@@ -267,6 +267,12 @@ DATA = [
         "tab-separated file of user, item, score (IndexError: …",
     ),
     (
+        "scores with a column too many",
+        scores([f"u{user}\ti{item}\t1\t1" for user in range(8) for item in range(9)]),
+        ORACLE,
+        "oracle_scores: got 'scores', …scores: line 2 has more than the 3 columns that line 1 names)",
+    ),
+    (
         "scores of other interactions",
         scores([f"u{user}\ti{item}\t1" for user in range(7) for item in range(9)]),
         ORACLE,
