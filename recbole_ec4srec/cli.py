@@ -38,9 +38,9 @@ def _explain(args):
 
 def _histories(args, trained):
     if args.input:
-        return read_histories(args.input)
+        return read_histories(args.input, trained.config)
     if args.items is not None:
-        return pd.DataFrame({"user": "", "item": args.items.split()})
+        return pd.DataFrame({"user": "", "item": _items(args)})
     known = trained.interactions
     missing = [user for user in args.user if user not in set(known["user"])]
     if missing:
@@ -48,9 +48,14 @@ def _histories(args, trained):
     return known[known["user"].isin(args.user)]
 
 
+def _items(args) -> list:
+    """The ids of ``--items``: one text is split at spaces, of several each is an id."""
+    return args.items[0].split() if len(args.items) == 1 else args.items
+
+
 def _recommend(args):
-    histories = read_histories(args.input)
     trained = TrainedModel(args.checkpoint, args.data_path)
+    histories = read_histories(args.input, trained.config)
     table, counts = recommend(trained, histories, args.topk, args.filter_seen, show_progress=console.show_bars(args))
     with replacing(args.output) if args.output else nullcontext(sys.stdout) as target:
         if args.output and args.output.suffix == ".jsonl":
@@ -76,7 +81,7 @@ def _sequence(args, run=None) -> tuple:
         found = views.retrieved(trained, args.user, args.explainer, generator)
         items, importance, settings, titles = found["sequence"], found["importance"], trained.config, trained.titles
     else:
-        items, importance, titles = args.items.split(), args.importance, {}
+        items, importance, titles = _items(args), args.importance, {}
         settings = yaml.safe_load((properties_dir() / "model" / "EC4SRec.yaml").read_text(encoding="utf-8"))
         if len(items) != len(importance):
             raise ConfigError(
@@ -118,8 +123,10 @@ def _positive(text):
     return number
 
 
+_ITEMS = "oldest first: one text with spaces between the ids, or several, each an id that may hold spaces"
 _HISTORIES = """histories: .csv, .tsv, RecBole's .inter or .jsonl with the columns user and item (perhaps timestamp),
-an interaction a row, or user and items (separated by spaces, in JSON a list), a history a row"""
+an interaction a row, or user and items (separated by spaces, in JSON a list), a history a row; columns may have
+the names that the training had"""
 
 
 def _parser():
@@ -152,12 +159,13 @@ def _parser():
         f"{_HISTORIES}\n\nexamples:\n"
         "  ec4srec explain --checkpoint=saved/EC4SRec.pth --user=196\n"
         "  ec4srec explain --checkpoint=saved/EC4SRec.pth --items='50 181 172' --explainer occlusion saliency\n"
+        "  ec4srec explain --checkpoint=saved/EC4SRec.pth --items 'green tea' 'black tea' coffee\n"
         "  ec4srec explain --checkpoint=saved/EC4SRec.pth --user=196 --output why.html why.png",
     )
     checkpoint(explain, required=True)
     whose = explain.add_mutually_exclusive_group(required=True)
     whose.add_argument("--user", nargs="+", help="users of the data set, with all their interactions")
-    whose.add_argument("--items", help="the items of one history, oldest first, separated by spaces")
+    whose.add_argument("--items", nargs="+", metavar="ITEM", help=f"the items of one history, {_ITEMS}")
     whose.add_argument("--input", type=Path, help="a file of histories, see below")
     explain.add_argument("--topk", type=_positive, default=5, help="items recommended (default: %(default)s)")
     explain.add_argument("--filter_seen", action="store_true", help="recommend nothing that is in the history")
@@ -191,7 +199,7 @@ def _parser():
     )
     whose = views.add_mutually_exclusive_group(required=True)
     checkpoint(views, whose)
-    whose.add_argument("--items", help="a sequence, oldest first, separated by spaces")
+    whose.add_argument("--items", nargs="+", metavar="ITEM", help=f"a sequence, {_ITEMS}")
     views.add_argument("--user", help="whose last training sequence is shown, with --checkpoint")
     views.add_argument("--explainer", help="what tells importance, with --checkpoint (default: that of the training)")
     views.add_argument("--importance", type=float, nargs="+", default=[], help="a number for each of --items")

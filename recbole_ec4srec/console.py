@@ -19,6 +19,11 @@ def tell(text: str) -> None:
     _told.info(text)
 
 
+def warn(text: str) -> None:
+    """Say on stderr that a result is not what it could be."""
+    _told.warning(text)
+
+
 def parser(prog: str, description: str, epilog: str) -> argparse.ArgumentParser:
     """A parser that keeps the lines of its ``epilog``, where the examples are."""
     kept = argparse.RawDescriptionHelpFormatter

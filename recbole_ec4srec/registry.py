@@ -21,7 +21,7 @@ from recbole.utils import get_model
 
 from recbole_ec4srec import checkpoint, compat, config, distributed, recbole_keys, resume
 from recbole_ec4srec.config import ALIASES, properties_dir
-from recbole_ec4srec.data import identity, order, saved
+from recbole_ec4srec.data import files, identity, order, presplit, saved
 from recbole_ec4srec.errors import ConfigError
 
 WRITTEN_FOR = "RecBole 1.2.0 and 1.2.1"
@@ -272,6 +272,10 @@ def register() -> None:
     _wrap(configurator, ("Config", "_init_device"), distributed.init_device)
     _wrap(configurator, ("Config", "_set_default_parameters"), _in_our_words(*_REFUSALS))
     data = "recbole.data.dataset.dataset"
+    _wrap(data, ("Dataset", "_get_preset"), presplit.get_preset)
+    _wrap(data, ("Dataset", "_load_feat"), files.load_feat)
+    presets = ("SequentialDataset", "_benchmark_presets")
+    _wrap("recbole.data.dataset.sequential_dataset", presets, presplit.benchmark_presets)
     _wrap(data, ("Dataset", "_load_inter_feat"), order.load_interactions)
     _wrap(data, ("Dataset", "_remove_duplication"), order.remove_duplication)
     _wrap(data, ("Dataset", "_reset_index"), order.reset_index)

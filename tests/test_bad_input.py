@@ -22,11 +22,25 @@ HEADER = "user_id:token\titem_id:token\ttimestamp:float"
 ROWS = [f"u{user}\ti{(user + step) % 9}\t{step}" for user in range(8) for step in range(6)]
 FILE = "dataset/shop/shop.inter"
 SPLIT = f"{FILE}: the split {{'LS': 'valid_and_test'}} leaves no"
+SPLIT_HEADER = "user_id:token\titem_id_list:token_seq\titem_id:token"
+LISTS = [
+    f"u{row % 8}\t" + " ".join(f"i{(row + k) % 9}" for k in range(row % 3 + 1)) + f"\ti{row % 7}" for row in range(24)
+]
+TRAIN = "dataset/shop/shop.train.inter"
+COLUMNS = "--load_col=None --benchmark_filename=\"['train','valid','test']\""
+PRESPLIT = f"{COLUMNS} --alias_of_item_id=\"['item_id_list']\""
+QUOTE = "has a field that begins with a quote and does not end with one on the same line; …"
 ORACLE = "--update_epochs=[1] --explainer=oracle --oracle_scores=scores"
 
 
 def shop(rows=ROWS, header=HEADER):
     return "\n".join([header, *rows]) + "\n"
+
+
+def split(train, valid=("u1\ti1 i2\ti3",), test=("u2\ti4 i5\ti6",), header=SPLIT_HEADER):
+    """Files that are split already, of lines of a user, a list of items and the next item."""
+    parts = {"train": train, "valid": valid, "test": test}
+    return {f"dataset/shop/shop.{part}.inter": shop(rows, header) for part, rows in parts.items() if rows}
 
 
 def scores(rows):
@@ -59,6 +73,12 @@ DATA = [
         "types token, float, token_seq, float_seq",
     ),
     ("an unknown type", shop(header=HEADER.replace("float", "int")), "", f"{FILE}: line 1 has 'timestamp:int', …"),
+    (
+        "a column twice",
+        shop([row + "\ti1" for row in ROWS], HEADER + "\titem_id:token"),
+        "",
+        f"{FILE}: line 1 has 'item_id' 2 times, allowed is once",
+    ),
     ("another separator", shop().replace("\t", ","), "", f"{FILE}: line 1 has 'user_id:token,item_id:token,…"),
     (
         "a column missing",
@@ -104,6 +124,45 @@ DATA = [
         "",
         f"{FILE}: line 50 has more than the 3 columns that line 1 names",
     ),
+    (
+        "a line longer than the first, in quotes",
+        shop([*ROWS, '"u1"\t"i1"\t"1"\t"1"']),
+        "",
+        f"{FILE}: line 50 has more than the 3 columns that line 1 names",
+    ),
+    (
+        "a quote that is closed many lines later",
+        shop([row.replace("u1\ti1", 'u1\t"i1').replace("u5\ti5", 'u5\ti5"') for row in ROWS]),
+        "",
+        f"{FILE}: line 8 has a field that begins with a quote and does not end with one on the same line; a field with "
+        'a quote at its begin is written in quotes, with each quote in it twice, as in """Best"" tea"',
+    ),
+    ("a quote that is never closed", shop([*ROWS, 'u1\t"i1\t9', *ROWS[:9]]), "", f"{FILE}: line 50 {QUOTE}"),
+    ("a quote that is closed too early", shop([*ROWS, 'u1\t"i"1\t9']), "", f"{FILE}: line 50 {QUOTE}"),
+    (
+        "the same, for a model of RecBole's",
+        shop([*ROWS, 'u1\t"i1\t9', *ROWS[:9]]),
+        "--model=SASRec",
+        f"{FILE}: line 50 {QUOTE}",
+    ),
+    (
+        "a file for a model of RecBole's that has more columns than names",
+        shop([row + "\t1" for row in ROWS]),
+        "--model=SASRec",
+        f"{FILE}: line 2 has more than the 3 columns that line 1 names",
+    ),
+    (
+        "a timestamp missing below blank lines",
+        shop([*ROWS[:9], "", "  ", *ROWS[9:], "u1\ti1\t"]),
+        "",
+        f"{FILE}: timestamp is missing or no finite number in 1 of 49 interactions, the first on line 52",
+    ),
+    (
+        "a table of items with a line that is too long",
+        {FILE: shop(), "dataset/shop/shop.item": "item_id:token\tname:token_seq\ni1\tone\ni2\ttwo\tthree\n"},
+        "--load_col=None",
+        "dataset/shop/shop.item: line 3 has more than the 2 columns that line 1 names",
+    ),
     ("another encoding than UTF-8", shop([*ROWS, "ü\ti1\t1"]).encode("latin-1"), "", f"{FILE}: 'utf-8' codec …"),
     ("no interactions", shop([]), "", f"{FILE}: nothing is there"),
     ("one user", shop(ROWS[:6]), "", f"{FILE}: one user alone is there, at least 2 are needed"),
@@ -141,6 +200,67 @@ DATA = [
         f"{SPLIT} validation instance; a user needs 4 interactions for one of each kind",
     ),
     (
+        "split files of two parts",
+        split(LISTS),
+        PRESPLIT.replace("'valid',", ""),
+        "benchmark_filename: got ['train', 'test'], allowed is a list of three, as ['train', 'valid', 'test'] for "
+        "dataset/shop/shop.train.inter and so on",
+    ),
+    (
+        "split files as a text",
+        split(LISTS),
+        PRESPLIT.replace("'", ""),
+        "benchmark_filename: got '[train,valid,test]', allowed is a list of three, …",
+    ),
+    (
+        "lists whose items are numbered apart",
+        split(LISTS),
+        COLUMNS,
+        "alias_of_item_id: got None, allowed is ['item_id_list']: without it the items of the lists in "
+        f"{TRAIN} have other numbers than those of item_id",
+    ),
+    ("the same, for a model of RecBole's", split(LISTS), f"--model=SASRec {COLUMNS}", "alias_of_item_id: got None, …"),
+    (
+        "split files without lists",
+        split(
+            [row.replace("\t", "\t\t", 1).rpartition("\t")[0] for row in LISTS],
+            header=SPLIT_HEADER.replace("item_id_", ""),
+        ),
+        PRESPLIT,
+        f"{TRAIN}: no item_id_list in what is loaded of it, user_id, list, item_id; see its first line and load_col",
+    ),
+    (
+        "lists of the wrong type",
+        split(LISTS, header=SPLIT_HEADER.replace("_seq", "")),
+        PRESPLIT,
+        f"{TRAIN}: item_id_list has the type token, allowed is token_seq",
+    ),
+    (
+        "an empty list",
+        split([*LISTS, "", "u1\t\ti1"]),
+        PRESPLIT,
+        f"{TRAIN}: line 27 has no item_id_list",
+    ),
+    (
+        "a list without a next item",
+        split(LISTS, test=["u1\ti1 i2"]),
+        PRESPLIT,
+        "dataset/shop/shop.test.inter: line 2 has no item_id",
+    ),
+    (
+        "lists that are padded",
+        split(["u1\ti1 i2 i3\ti4", "u2\ti4 0 0\ti5", "u3\ti2 i1 0\ti6", *(f"u4\ti3 i5 i6\ti{k}" for k in range(9))]),
+        PRESPLIT,
+        f"{TRAIN}: line 3 has item_id_list padded with 0, which is no item_id of this file; lists are written as long "
+        "as they are",
+    ),
+    (
+        "split files with nothing in one",
+        split(LISTS, test=[""]),
+        PRESPLIT,
+        "dataset/shop/shop.test.inter: nothing is there",
+    ),
+    (
         "no file of scores",
         {FILE: shop()},
         ORACLE,
@@ -153,6 +273,12 @@ DATA = [
         ORACLE,
         "oracle_scores: got 'scores', allowed is a field of the interactions (user_id, item_id, timestamp) or a "
         "tab-separated file of user, item, score (IndexError: …",
+    ),
+    (
+        "scores with a column too many",
+        scores([f"u{user}\ti{item}\t1\t1" for user in range(8) for item in range(9)]),
+        ORACLE,
+        "oracle_scores: got 'scores', …scores: line 2 has more than the 3 columns that line 1 names)",
     ),
     (
         "scores of other interactions",
@@ -360,6 +486,27 @@ GOOD = [
     ),
     ("equal timestamps", shop([row[:-1] + "1" for row in ROWS]), ""),
     ("lines of another system", shop().replace("\n", "\r\n"), ""),
+    ("a byte order mark", b"\xef\xbb\xbf" + shop().encode(), ""),
+    ("a byte order mark, for a model of RecBole's", b"\xef\xbb\xbf" + shop().encode(), "--model=SASRec"),
+    ("ids with quotes inside", shop([row.replace("i", '12" pipe ') for row in ROWS]), ""),
+    (
+        "ids in quotes",
+        shop([row.replace("\ti", '\t"""i').replace("\t", '"""\t', 2).replace('u"""', "u") for row in ROWS]),
+        "",
+    ),
+    ("blank lines", shop().replace("\n", "\n\n"), ""),
+    ("a table of items that is not read", {FILE: shop(), "dataset/shop/shop.item": b'"\xff\n'}, ""),
+    (
+        "split files with lists longer than MAX_ITEM_LIST_LENGTH",
+        split([*LISTS, "u1\t" + " ".join(["i1", "i2"] * 9) + "\ti3"]),
+        PRESPLIT,
+    ),
+    (
+        "the same, for a model of RecBole's",
+        split([*LISTS, "u1\t" + " ".join(["i1", "i2"] * 9) + "\ti3"]),
+        f"--model=SASRec {PRESPLIT}",
+    ),
+    ("an item called 0 in lists", split([row.replace("i0", "0") for row in LISTS]), PRESPLIT),
     ("an id missing: RecBole warns and leaves the line out", shop([*ROWS, "\ti1\t9"]), ""),
     ("scores of all interactions", scores([f"u{u}\ti{i}\t1" for u in range(8) for i in range(9)]), ORACLE),
 ]

@@ -282,6 +282,32 @@ def test_files_that_are_split_already_are_read_as_by_recbole(both, split_files):
         assert torch.equal(item_seq_len, their_part[rows]["item_length"])
 
 
+def test_lists_of_split_files_keep_their_last_items(both, tmp_path):
+    header = ["buyer:token", "thing_seq:token_seq", "at_seq:float_seq", "thing:token", "at:float"]
+    rows = [("u", "a b c d", "1 2 3 4", "e", 5), ("u", "b", "2", "a", 3), ("v", "c a b", "7 8 9", "d", 9)]
+    for part in ("train", "valid", "test"):
+        write(tmp_path / "cut" / f"cut.{part}.inter", header, rows)
+    settings = {
+        "data_path": str(tmp_path),
+        "dataset": "cut",
+        "benchmark_filename": ["train", "valid", "test"],
+        "alias_of_item_id": ["thing_seq"],
+        "load_col": None,
+        "USER_ID_FIELD": "buyer",
+        "ITEM_ID_FIELD": "thing",
+        "TIME_FIELD": "at",
+        "LIST_SUFFIX": "_seq",
+        "MAX_ITEM_LIST_LENGTH": 3,
+    }
+    for dataset in both(**settings):
+        for part in dataset.build():
+            batch = everything(part)
+            items = [[dataset.id2token("thing", item) for item in row] for row in batch["thing_seq"].tolist()]
+            assert items == [["b", "c", "d"], ["b", "[PAD]", "[PAD]"], ["c", "a", "b"]]
+            assert batch["at_seq"].tolist() == [[2, 3, 4], [2, 0, 0], [7, 8, 9]]
+            assert batch["item_length"].tolist() == [3, 1, 3]
+
+
 def test_files_that_are_split_already_can_be_trained_on(experiment, split_files):
     e = experiment("EC4SRec", **split_files)
     e.fit(saved=False)

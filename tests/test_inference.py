@@ -14,6 +14,7 @@ from recbole_ec4srec.errors import ConfigError, DataError
 from recbole_ec4srec.explain import Occlusion
 from recbole_ec4srec.inference import TrainedModel, explain_sequences, read_histories, recommend, rendering, views
 from recbole_ec4srec.inference.picture import picture
+from recbole_ec4srec.inference.titles import read_titles
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -94,6 +95,8 @@ def test_only_the_last_items_of_a_long_history_are_used(checkpoint):
         ("h.tsv", "user_id\titem_id\ttimestamp\nb\ty\t5\na\tz\t1\na\tx\t2\n"),
         ("h.inter", "user_id:token\titem_id:token\nb\ty\na\tz\na\tx\n"),
         ("h.csv", "user,items\nb,y\na,z x\n"),
+        ("h.csv", "\ufeffuser,item\n\nb,y\na,z\n\na,x\n"),
+        ("h.jsonl", '\ufeff{"user": "b", "items": ["y"]}\n{"user": "a", "items": ["z", "x"]}\n'),
         ("h.jsonl", '{"user": "b", "items": ["y"]}\n{"user": "a", "items": ["z", "x"]}\n'),
     ],
 )
@@ -103,11 +106,39 @@ def test_histories_are_read_from_any_of_these(tmp_path, name, text):
     assert {user: items.tolist() for user, items in found.groupby("user")["item"]} == {"a": ["z", "x"], "b": ["y"]}
 
 
+def test_histories_may_have_the_names_and_the_format_of_the_training(tmp_path):
+    config = {
+        "USER_ID_FIELD": "customer",
+        "ITEM_ID_FIELD": "product",
+        "TIME_FIELD": "at",
+        "LIST_SUFFIX": "_seq",
+        "field_separator": ";",
+        "seq_separator": ",",
+        "encoding": "latin-1",
+    }
+    files = {
+        "h.inter": "user:token;customer:token;product:token;at:float\nme;Zoë;y;2\nme;Zoë;x;1\n",
+        "h.csv": "customer,product,at,time\nZoë,y,2,0\nZoë,x,1,3\n",
+        "lists.inter": "customer:token;product_seq:token_seq;product:token\nZoë;x,y;z\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="latin-1" if name.endswith("inter") else "utf-8")
+        found = read_histories(tmp_path / name, config)
+        assert found.to_dict("list") == {"user": ["Zoë", "Zoë"], "item": ["x", "y"]}, name
+
+
 @pytest.mark.parametrize(
     "name, text, message",
     [
         ("h.csv", "name,thing\na,x\n", "h.csv: needs the columns user and item, or user and items; it has name, thing"),
-        ("h.csv", "user,item,time\na,x,noon\n", "h.csv: timestamp 'noon' in row 1 is not a number"),
+        ("h.csv", "user,item,time\na,x,noon\n", "h.csv: line 2 has 'noon' as timestamp, allowed is a number"),
+        ("h.csv", "\n\nuser,item,time\n\na,x,noon\n", "h.csv: line 5 has 'noon' as timestamp, allowed is a number"),
+        ("h.csv", "user,item\na,i1,\n", "h.csv: line 2 has more than the 2 columns that line 1 names"),
+        ("h.csv", "user,item\na,i1\na,i2,\n", "h.csv: line 3 has more than the 2 columns that line 1 names"),
+        ("h.csv", "user,item\na,i1\n\na\n", "h.csv: line 4 has fewer than the 2 columns that line 1 names"),
+        ("h.csv", 'user,item\na,"i1\nb,i2"\n', "h.csv: line 2 has a field that begins with a quote and does not end"),
+        ("h.csv", "user,items\na,x y\nb,x\na,z\n", "h.csv: line 4 is another history of user 'a', allowed is one"),
+        ("h.jsonl", '{"user": "a", "items": ["x"]}\n{"user": "b"}\n', "h.jsonl: line 2 has no items"),
         ("h.jsonl", "[{]\n", "h.jsonl: cannot be read as jsonl"),
         ("h.xlsx", "", "h.xlsx: allowed are the suffixes .inter, .tsv, .csv, .jsonl"),
     ],
@@ -162,6 +193,34 @@ def test_titles_come_from_the_item_file(checkpoint, data_path):
     finally:
         items.unlink()
     assert found.title("i3") == "Three Men & a Baby" and found.title("i7") == "i7"
+
+
+@pytest.mark.parametrize(
+    "content, told",
+    [
+        (b'item_id:token\tname:token_seq\ni3\tThree\ni7\t"Seven\n', "tiny.item: line 3 has a field that begins with"),
+        (b"item_id:token\tname:token_seq\ni3\tThree\tMen\ni7\tSeven\n", "tiny.item: line 2 has more than the 2"),
+        ("item_id:token\tname:token_seq\ni3\tZoë\n".encode("latin-1"), "tiny.item: 'utf-8' codec can't decode"),
+        (b"", "tiny.item: No columns to parse from file"),
+    ],
+)
+def test_items_whose_titles_cannot_be_read_are_shown_by_their_ids(checkpoint, data_path, capsys, content, told):
+    file, _ = checkpoint()
+    items = data_path / "tiny" / "tiny.item"
+    items.write_bytes(content)
+    try:
+        cli.main(["explain", f"--checkpoint={file}", "--items=i3 i7", "--topk=2"])
+    finally:
+        items.unlink()
+    out, err = capsys.readouterr()
+    assert [line.split()[0] for line in out.splitlines()[5:7]] == ["i3", "i7"]
+    (warning,) = err.splitlines()
+    assert told in warning and warning.endswith("; items are shown by their ids")
+
+
+def test_titles_are_read_over_a_byte_order_mark_and_blank_lines(tmp_path):
+    (tmp_path / "a.item").write_text("\ufeffid:token\ttitle:token_seq\n\ni1\tOne\ni2\t\ni3\n", encoding="utf-8")
+    assert read_titles(tmp_path / "a.item", {"field_separator": "\t", "encoding": None}, "id") == {"i1": "One"}
 
 
 def test_the_command_explains(checkpoint, tmp_path, capsys):
@@ -237,6 +296,16 @@ def test_the_command_shows_views(checkpoint, capsys):
     assert shown[9] == "next item: i38" and shown[10].startswith("rtrl: ") and shown[11].startswith("ertrl+: ")
 
 
+@pytest.mark.parametrize(
+    "given, ids",
+    [(["a b c"], ["a", "b", "c"]), (["a", "b", "c"], ["a", "b", "c"]), (["a x", "b  y", "c"], ["a x", "b  y", "c"])],
+)
+def test_ids_may_hold_spaces(given, ids, capsys):
+    cli.main(["views", "--importance", "1", "2", "3", "--items", *given])
+    lines = capsys.readouterr().out.splitlines()[1:4]
+    assert [id in line for id, line in zip(ids, lines)] == [True] * 3
+
+
 def test_views_are_drawn_too(checkpoint, tmp_path, capsys):
     file, _ = checkpoint()
     for kind in ("svg", "html"):
@@ -270,7 +339,8 @@ def test_what_retrieval_finds_is_shown_with_what_is_in_the_sequence_too():
 @pytest.mark.parametrize(
     "arguments, status, message",
     [
-        (["recommend", "--checkpoint=none.pth", "--input=none.csv"], 1, "none.csv"),
+        (["recommend", "--checkpoint=none.pth", "--input=none.csv"], 1, "none.pth"),
+        (["recommend", "--checkpoint={file}", "--input=none.csv"], 1, "none.csv"),
         (["explain", "--checkpoint=none.pth", "--user=u"], 1, "none.pth"),
         (["explain", "--checkpoint={file}", "--user=stranger"], 1, "error: --user: got 'stranger', who is not in tiny"),
         (["explain", "--checkpoint={file}", "--items=unknown"], 1, "error: the model knows no item of these histories"),

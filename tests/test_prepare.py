@@ -115,6 +115,27 @@ def test_many_broken_lines_are_all_numbered(tmp_path, capsys):
     assert "and lines 36, 37, 38" in shown.err
 
 
+def test_of_very_many_broken_lines_only_the_first_are_numbered(tmp_path, capsys):
+    _, _, shown = run(tmp_path, amazon_csv(PAIRS) + "a,b\n" * 5000, capsys)
+    assert "5000 broken lines of 5025 are left out:" in shown.err
+    assert "134, 135 and 4890 more" in shown.err and max(map(len, shown.err.splitlines())) < 1000
+
+
+def test_a_file_of_another_format_is_refused_in_one_line(tmp_path, capsys):
+    status, rows, shown = run(tmp_path, "user\titem\n" + "a\tb\n" * 5000, capsys)
+    assert status == 1 and rows is None
+    (line,) = shown.err.splitlines()
+    assert "none of 5001 lines is an interaction, as line 1: 1 fields where user, item, rating, timestamp" in line
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("published", FORMATS)
+def test_a_byte_order_mark_is_read_over(published, zipped, tmp_path, capsys):
+    status, rows, shown = run(tmp_path, "\ufeff" + published(PAIRS), capsys, zipped=zipped)
+    assert status is None and len(rows) == 26 and "broken" not in shown.err
+    assert not any("\ufeff" in token for row in rows for token in row)
+
+
 @pytest.mark.parametrize("time", ["nan", "inf", "", "yesterday"])
 def test_a_time_that_is_none_is_broken(time, tmp_path, capsys):
     _, _, shown = run(tmp_path, amazon_csv([*PAIRS, ("U9", "B9", time)]), capsys)

@@ -9,9 +9,9 @@ import numpy as np
 from recbole.data.dataset import SequentialDataset
 from recbole.utils import FeatureType
 
-from recbole_ec4srec.errors import DataError
+from recbole_ec4srec.data.files import place_of
+from recbole_ec4srec.errors import DataError, RunError
 
-_TYPES = [kind.value for kind in FeatureType]
 _FILTERS = (
     "rm_dup_inter",
     "val_interval",
@@ -26,18 +26,10 @@ def _in_words(where):
     """What RecBole and pandas refuse, with the file or folder that they refuse."""
     try:
         yield
-    except DataError:
+    except RunError:
         raise
     except ValueError as error:
         raise DataError(f"{where}: {error}") from error
-
-
-def _is_number(text):
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 class CheckedDataset(SequentialDataset):
@@ -90,41 +82,6 @@ class CheckedDataset(SequentialDataset):
         self._check_finite(self.time_field)
         self._check_finite(self.config["oracle_scores"])
 
-    def _load_feat(self, filepath, source):
-        try:
-            table = super()._load_feat(filepath, source)
-        except ValueError as error:
-            raise DataError(f"{filepath}: {self._fault(filepath) or error}") from error
-        if table is not None:
-            self._check_lines(filepath)
-        return table
-
-    def _check_lines(self, filepath):
-        """Of a line that is longer than the first pandas drops a column in silence, the first or the last."""
-        separator = self.config["field_separator"]
-        with open(filepath, encoding=self.config["encoding"]) as file:
-            columns = file.readline().count(separator) + 1
-            for number, line in enumerate(file, 2):
-                if line.count(separator) >= columns and '"' not in line:  # quoted, a separator is none
-                    raise DataError(f"{filepath}: line {number} has more than the {columns} columns that line 1 names")
-
-    def _fault(self, filepath):
-        """What is wrong with a file that cannot be read, if it is its first line or a number, or None."""
-        separator = self.config["field_separator"]
-        with open(filepath, encoding=self.config["encoding"], errors="replace") as file:
-            fields = [field.partition(":") for field in file.readline().rstrip("\n").split(separator)]
-            for name, colon, kind in fields:
-                if not name or kind not in _TYPES:
-                    return (
-                        f"line 1 has {name + colon + kind!r}, allowed is name:type, separated by {separator!r} "
-                        f"(field_separator), with one of the types {', '.join(_TYPES)}"
-                    )
-            for number, line in enumerate(file, 2):
-                for (name, _, kind), cell in zip(fields, line.rstrip("\n").split(separator)):
-                    if kind == FeatureType.FLOAT.value and cell and not _is_number(cell):
-                        return f"line {number} has {cell!r} as {name}, allowed is a number"
-        return None
-
     def _check_field_type(self, key, kind):
         field, loaded = self.config[key], () if self.inter_feat is None else self.inter_feat.columns
         if field not in loaded:
@@ -143,9 +100,10 @@ class CheckedDataset(SequentialDataset):
             return
         wrong = np.flatnonzero(~np.isfinite(self.inter_feat[field].to_numpy()))
         if len(wrong):
+            file, line = place_of(self, self.inter_feat.index[wrong].min())
             raise DataError(
-                f"{self._file}: {field} is missing or no finite number in {len(wrong)} of {len(self.inter_feat)} "
-                f"interactions, the first on line {wrong[0] + 2}"
+                f"{file}: {field} is missing or no finite number in {len(wrong)} of {len(self.inter_feat)} "
+                f"interactions, the first on line {line}"
             )
 
     def _data_filtering(self):

@@ -37,7 +37,7 @@ class EC4SRecTrainDataLoader(TrainDataLoader):
     def _set_views(self, config):
         dataset = self._dataset
         self.n_items = dataset.item_num
-        self.item_seq_field = dataset.item_id_list_field
+        self.item_seq_field = dataset.item_seq_field
         self.length_field = dataset.item_list_length_field
         operators, mask_id = config["augmentations"], self.n_items
         self._random = RandomAugmentation(operators, config["mu_c"], config["mu_m"], config["mu_r"], mask_id)

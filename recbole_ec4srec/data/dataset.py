@@ -12,6 +12,7 @@ import torch
 from recbole.data.interaction import Interaction
 
 from recbole_ec4srec.data.checks import CheckedDataset
+from recbole_ec4srec.data.presplit import item_list_field
 
 
 class SequenceBatch(Interaction):
@@ -124,7 +125,7 @@ class EC4SRecDataset(CheckedDataset):
         """Item ids ``[R, L]``, padded with 0 on the right, and lengths ``[R]`` of the instances ``rows``."""
         lengths = self.inter_feat[self.item_list_length_field][rows]
         if self.history is None:
-            return self.inter_feat[self.item_id_list_field][rows], lengths
+            return self.inter_feat[self.item_seq_field][rows], lengths
         position, inside = self.window_cells(rows)
         return self.history[self.iid_field][position] * inside, lengths
 
@@ -132,6 +133,11 @@ class EC4SRecDataset(CheckedDataset):
         """What explainers ask of instances: :meth:`item_sequences`, next items ``[R]`` and users ``[R]``."""
         fields = (self.inter_feat[field][rows] for field in (self.iid_field, self.uid_field))
         return (*self.item_sequences(rows), *fields)
+
+    @property
+    def item_seq_field(self) -> str:
+        """The name of the field of item sequences, as RecBole's models have it."""
+        return item_list_field(self.config)
 
     @property
     def item_seq_len(self) -> torch.Tensor:

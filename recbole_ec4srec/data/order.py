@@ -16,6 +16,8 @@ import pandas as pd
 import torch
 from recbole.utils import FeatureType
 
+from recbole_ec4srec.data.files import encoding_of
+
 # From here on not every integer is a 64-bit floating-point number.
 _INEXACT = 2.0**53
 _PLACE = "_place_in_time"
@@ -48,7 +50,7 @@ def _exact(dataset, file, rounded):
         sep=dataset.config["field_separator"],
         usecols=[f"{dataset.time_field}:{FeatureType.FLOAT.value}"],
         dtype=str,
-        encoding=dataset.config["encoding"],
+        encoding=encoding_of(file, dataset.config["encoding"]),
         engine="python",
     ).iloc[:, 0]
     try:

@@ -30,7 +30,8 @@ COUNTS = {
     "ml-1m": (6_041, 3_417, 999_611),
 }
 CORE = 5
-_NAMED = 10
+#: How many broken lines are told with their reason, and how many further ones by number.
+_NAMED, _NUMBERED = 10, 100
 
 
 class BrokenLine(ValueError):
@@ -74,7 +75,7 @@ def _parser(line: str):
 def _open(path):
     with open(path, "rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rt", encoding="utf-8", errors="strict") if zipped else open(path, encoding="utf-8")
+    return (gzip.open if zipped else open)(path, "rt", encoding="utf-8-sig")  # with a byte order mark or without
 
 
 def read(path) -> tuple:
@@ -171,18 +172,26 @@ def prepare(name: str, source: Path, output: Path) -> None:
     """Read ``source``, write ``output/name/name.inter``, and tell what is left out and how it compares with Table 2.
 
     Raises:
-        DataError: ``source`` cannot be read, or nothing of it is left.
+        DataError: ``source`` cannot be read, or no line of it is an interaction, or nothing of it is left.
     """
     try:
         users, items, user, item, time, broken = read(source)
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise DataError(f"{source}: {error}") from error
+    if broken and not len(user):
+        number, reason = next(iter(broken.items()))
+        raise DataError(
+            f"{source}: none of {len(broken)} lines is an interaction, as line {number}: {reason}; allowed are "
+            "Amazon's reviews of 2014, as JSON or user,item,rating,timestamp, and MovieLens-1M's ratings.dat"
+        )
     if broken:
         console.tell(f"{len(broken)} broken lines of {len(user) + len(broken)} are left out:")
         for number, reason in list(broken.items())[:_NAMED]:
             console.tell(f"  line {number}: {reason}")
         if len(broken) > _NAMED:
-            console.tell(f"  and lines {', '.join(map(str, list(broken)[_NAMED:]))}")
+            numbers = list(broken)[_NAMED : _NAMED + _NUMBERED]
+            others = len(broken) - _NAMED - len(numbers)
+            console.tell(f"  and lines {', '.join(map(str, numbers))}" + (f" and {others} more" if others else ""))
     rows = select(user, item, time)
     if not len(rows):
         raise DataError(f"{source}: of {len(user)} interactions none is left in the {CORE}-core")

@@ -8,6 +8,7 @@ import torch
 
 from recbole_ec4srec.config import ConfigError
 from recbole_ec4srec.data import ImportanceTable
+from recbole_ec4srec.data.files import check_lines, encoding_of
 from recbole_ec4srec.explain.base import Explainer
 
 
@@ -78,7 +79,9 @@ class Oracle(_Control):
     def _from_file(self, dataset, history):
         fields = ", ".join(field for field in history if history[field].dim() == 1)
         try:
-            file = pd.read_csv(self.scores, sep="\t", dtype={0: str, 1: str})
+            encoding = encoding_of(self.scores, "utf-8")
+            check_lines(self.scores, "\t", encoding)
+            file = pd.read_csv(self.scores, sep="\t", dtype={0: str, 1: str}, index_col=False, encoding=encoding)
             user, item, score = (file.iloc[:, column] for column in range(3))
             score = score.to_numpy(np.float64)
         except (OSError, ValueError, IndexError) as error:

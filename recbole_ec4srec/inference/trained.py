@@ -16,7 +16,9 @@ from recbole.utils import get_model, init_seed
 from recbole_ec4srec.checkpoint import load_checkpoint
 from recbole_ec4srec.data.dataset import SequenceBatch
 from recbole_ec4srec.data.identity import check_same, kept_in, recall
+from recbole_ec4srec.data.presplit import item_list_field
 from recbole_ec4srec.errors import DataError
+from recbole_ec4srec.inference.titles import read_titles
 
 
 def _read(file) -> dict:
@@ -131,8 +133,7 @@ class TrainedModel:
         table, uid, iid = dataset.inter_feat, dataset.uid_field, dataset.iid_field
         if dataset.benchmark_filename_list is not None:  # a row has its history; a user's last row has all of them
             last = table.drop_duplicates(uid, keep="last")
-            earlier = last[f"{iid}{self.config['LIST_SUFFIX']}"]
-            histories = [np.append(row, item) for row, item in zip(earlier, last[iid])]
+            histories = [np.append(row, item) for row, item in zip(last[item_list_field(self.config)], last[iid])]
             user, item = last[uid].repeat([len(row) for row in histories]), np.concatenate(histories)
         else:
             in_time = np.lexsort((dataset.place_in_time, table[uid]))
@@ -143,18 +144,8 @@ class TrainedModel:
     def titles(self) -> dict:
         """``{external item id: title}`` from the first field of the data set's ``.item`` file that is named a title or
         a name; empty without one."""
-        config = self.config
-        file = Path(config["data_path"], f"{config['dataset']}.item")
-        if not file.is_file():
-            return {}
-        table = pd.read_csv(
-            file, sep=config["field_separator"], dtype=str, encoding=config["encoding"], keep_default_na=False
-        )
-        names = {column.split(":")[0]: column for column in table.columns}
-        title = next((column for name, column in names.items() if "title" in name or "name" in name), None)
-        if title is None or config["ITEM_ID_FIELD"] not in names:
-            return {}
-        return dict(zip(table[names[config["ITEM_ID_FIELD"]]], table[title]))
+        file = Path(self.config["data_path"], f"{self.config['dataset']}.item")
+        return read_titles(file, self.config, self.config["ITEM_ID_FIELD"])
 
     def item_ids(self, tokens: pd.Series) -> np.ndarray:
         """Internal ids of external item ids, 0 where the model knows none."""

@@ -1,0 +1,42 @@
+"""The titles of items, to be shown in the place of their ids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from recbole_ec4srec import console
+from recbole_ec4srec.data.files import check_lines, encoding_of
+from recbole_ec4srec.errors import DataError
+
+
+def read_titles(file, config, item_field: str) -> dict:
+    """``{external item id: title}`` of a ``.item`` file of RecBole's.
+
+    A title is in the first field whose name says that it is a title or a name. Where there is none, or no such file,
+    the titles are empty; so they are, with a warning, where the file cannot be read, which a training may never have
+    tried.
+
+    Args:
+        config: has ``field_separator`` and ``encoding``.
+        item_field: the name of the field of ids.
+    """
+    file = Path(file)
+    if not file.is_file():
+        return {}
+    try:
+        encoding, separator = encoding_of(file, config["encoding"]), config["field_separator"]
+        check_lines(file, separator, encoding)
+        options = {"dtype": str, "keep_default_na": False, "index_col": False, "encoding": encoding}
+        table = pd.read_csv(file, sep=separator, engine="python", **options)
+    except (OSError, ValueError) as error:
+        told = str(error) if isinstance(error, DataError) else f"{file}: {error}"
+        console.warn(f"{told}; items are shown by their ids")
+        return {}
+    names = {column.split(":")[0]: column for column in table.columns}
+    title = next((column for name, column in names.items() if "title" in name or "name" in name), None)
+    if title is None or item_field not in names:
+        return {}
+    table = table[[names[item_field], title]].dropna()
+    return {item: text for item, text in table.itertuples(index=False) if text}
