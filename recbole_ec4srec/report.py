@@ -176,9 +176,9 @@ def _chart(label: str, lines: dict, updates: list) -> str:
             look = {"color": _COLOURS[number % 3], "linestyle": _STYLES[number % 4]}  # told apart without colour too
             marker = "o" if len(points) == 1 else None  # which has no length to be seen by
             axis.plot(*zip(*points), label=_short(name), marker=marker, **look)
-        if updates:
-            whole = axis.get_xaxis_transform()
-            axis.vlines(updates, 0, 1, _INK, ":", "importance update", transform=whole, alpha=0.6, linewidth=1)
+        for epoch in updates:
+            named = "importance update" if epoch == updates[0] else None
+            axis.axvline(epoch, color=_INK, linestyle=":", alpha=0.6, linewidth=1, label=named)
         axis.set(xlabel="epoch", ylabel=_short(label))
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
