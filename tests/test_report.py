@@ -11,7 +11,7 @@ from html_page import Page
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recbole_ec4srec import cli
+from recbole_ec4srec import cli, resume
 from recbole_ec4srec.errors import DataError
 from recbole_ec4srec.printable import printable
 from recbole_ec4srec.report import read_run, report
@@ -115,7 +115,7 @@ def write(file, record):
 
 def write_state(file, config, epochs, finished=True):
     text = config if isinstance(config, str) else json.dumps(config)
-    torch.save({"format": 1, "settings": text, "history": epochs, "finished": finished}, file)
+    torch.save({"format": resume._FORMAT, "settings": text, "history": epochs, "finished": finished}, file)
     return file
 
 
