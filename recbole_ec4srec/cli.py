@@ -13,12 +13,11 @@ import yaml
 
 from recbole_ec4srec import console, report
 from recbole_ec4srec.config import properties_dir
-from recbole_ec4srec.console import tell
+from recbole_ec4srec.console import show, tell
 from recbole_ec4srec.data.identity import differences
 from recbole_ec4srec.errors import ConfigError, DataError
 from recbole_ec4srec.inference import TrainedModel, explain_sequences, read_histories, recommend, rendering, views
 from recbole_ec4srec.inference.picture import picture
-from recbole_ec4srec.page import page
 from recbole_ec4srec.resume import plain_settings, replacing
 from recbole_ec4srec.version import __version__
 
@@ -33,7 +32,7 @@ def _explain(args):
         rendering.WRITERS[file.suffix](file, found)
         tell(f"written: {file}")
     if not args.output:
-        print("\n\n".join(map(rendering.text, found)))
+        show("\n\n".join(map(rendering.text, found)))
 
 
 def _histories(args, trained):
@@ -58,7 +57,9 @@ def _recommend(args):
     histories = read_histories(args.input, trained.config)
     table, counts = recommend(trained, histories, args.topk, args.filter_seen, show_progress=console.show_bars(args))
     with replacing(args.output) if args.output else nullcontext(sys.stdout) as target:
-        if args.output and args.output.suffix == ".jsonl":
+        if not args.output and sys.stdout.isatty():
+            show(table.to_csv(index=False).rstrip("\n"))
+        elif args.output and args.output.suffix == ".jsonl":
             table.to_json(target, orient="records", lines=True, force_ascii=False)
         else:
             table.to_csv(target, index=False)
@@ -93,16 +94,16 @@ def _sequence(args, run=None) -> tuple:
 def _views(args):
     shown = _sequence(args)
     if args.output is None:
-        print(rendering.views(*shown))
+        show(rendering.views(*shown))
         return
-    made = picture(*shown) if args.output.suffix == ".svg" else page("Views", rendering.views_html(*shown))
-    args.output.write_text(made, encoding="utf-8")
+    draw = picture if args.output.suffix == ".svg" else rendering.views_html
+    args.output.write_text(draw(*shown), encoding="utf-8")
     tell(f"written: {args.output}")
 
 
 def _report(args):
     run, control = (path and report.read_run(path) for path in (args.run, args.control))
-    shown = rendering.views_html(*_sequence(args, run)) if args.checkpoint else ""
+    shown = rendering.views_tables(*_sequence(args, run)) if args.checkpoint else []
     args.output.write_text(report.report(run, control, shown), encoding="utf-8")
     tell(f"written: {args.output}")
 

@@ -10,13 +10,19 @@ import sys
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from recbole_ec4srec.errors import RunError
+from recbole_ec4srec.printable import printable
 
 _told = logging.getLogger(__name__)
 
 
 def tell(text: str) -> None:
     """Say on stderr what is being done, unless the command was asked to be quiet."""
-    _told.info(text)
+    _told.info(printable(str(text), lines=True))
+
+
+def show(text: str) -> None:
+    """Print a result that a person reads."""
+    print(printable(str(text), lines=True))
 
 
 def warn(text: str) -> None:
@@ -71,10 +77,10 @@ def run(command, args, go_on: str = "the same command starts anew"):
     except (RunError, OSError) as error:
         if args.traceback:
             raise
-        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
+        print("error:", printable(" ".join(str(error).splitlines())), file=sys.stderr)
         sys.exit(1)
     except (ProcessRaisedException, ProcessExitedException) as error:  # of several processes; it has the traceback
-        print("error:", str(error).strip(), file=sys.stderr)
+        print("error:", printable(str(error).strip(), lines=True), file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt as interrupt:
         print(f"interrupted: {interrupt.args[0] if interrupt.args else go_on}", file=sys.stderr)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from recbole_ec4srec.printable import printable
+
 
 class RunError(ValueError):
-    """A run cannot start or go on."""
+    """A run cannot start or go on; what the message quotes from files is made fit to be shown."""
+
+    def __init__(self, message):
+        super().__init__(printable(str(message), lines=True))
 
 
 class ConfigError(RunError):

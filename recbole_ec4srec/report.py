@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
-from html import escape
+import reprlib
+import warnings
 from pathlib import Path
 
-from recbole_ec4srec.config import update_schedule
+from recbole_ec4srec.config import FLAG, Number, Value, update_schedule
 from recbole_ec4srec.errors import DataError
-from recbole_ec4srec.page import chart, page, table
+from recbole_ec4srec.page import render
+from recbole_ec4srec.printable import printable
 from recbole_ec4srec.resume import read_state
 
 
@@ -23,7 +26,8 @@ def read_run(path) -> dict:
         ``config``, and of every epoch ``epochs``; a record has ``test`` too.
 
     Raises:
-        DataError: there is no such file.
+        DataError: there is no such file, or it holds what no training leaves.
+        ConfigError: a state is damaged.
     """
     path = Path(path)
     if path.is_dir():
@@ -31,68 +35,159 @@ def read_run(path) -> dict:
         if not files:
             raise DataError(f"{path}: has neither a record (.json) nor the state of a training (.state, of --resume)")
         path = max(files, key=lambda file: file.stat().st_mtime)
-    if path.suffix == ".state":
-        state = read_state(path)
-        return {"config": json.loads(state["settings"]), "epochs": state["history"], "finished": state["finished"]}
+    state = read_state(path) if path.suffix == ".state" else None
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return {"finished": True, **{key: record[key] for key in ("config", "epochs", "test")}}
-    except (ValueError, KeyError, TypeError):
+        if state:
+            run = {"config": json.loads(state["settings"]), "epochs": state["history"], "finished": state["finished"]}
+        else:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            run = {"finished": True, **{key: record[key] for key in ("config", "epochs", "test")}}
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise DataError(f"{path}: is no record of a training") from None
+    _check(run, {"config": _CONFIG, "finished": FLAG, "test?": {...: _NUMBER}}, str(path))
+    metric = run["config"]["valid_metric"].lower()
+    _check(run, {"epochs": [{**_EPOCH, "valid": {metric: _NUMBER, ...: _NUMBER}}]}, str(path))
+    return run
 
 
-def report(run: dict, control: dict | None = None, views: str = "") -> str:
+# Nothing draws a curve up to the largest floating-point number.
+_NUMBER = Value((int, float), "a finite number", lambda value: not isinstance(value, bool) and abs(value) < 1e30)
+_COUNT, _TEXT = Number(1, 1e6, integer=True), Value(str, "a text")
+_DICT, _LIST = Value(dict, "values by name"), Value(list, "a list that is not empty", bool)
+_CONFIG = {
+    "model": _TEXT,
+    "dataset": _TEXT,
+    "valid_metric": _TEXT,
+    "valid_metric_bigger": FLAG,
+    "epochs": _COUNT,
+    "num_updates?": Number(0, 1e6, integer=True),
+    "update_epochs?": Value(list, "a list of epochs", lambda epochs: all(isinstance(epoch, int) for epoch in epochs)),
+}
+_EPOCH = {
+    "epoch": _COUNT,
+    "seconds": _NUMBER,
+    "loss": _NUMBER,
+    "losses?": {...: _NUMBER},
+    "update?": {"changed?": _NUMBER},
+}
+
+
+def _check(value, shape, where: str) -> None:
+    """Refuse a ``value`` that has not the ``shape``: a dict's keys have theirs (with ``?`` where None and nothing will
+    do, under ``...`` all), of a list, which is not empty, all parts have the one in it, and others parse their value.
+    """
+    kind = _DICT if isinstance(shape, dict) else _LIST if isinstance(shape, list) else shape
+    try:
+        kind.parse(value)
+    except (ValueError, OverflowError):
+        raise DataError(f"{where}: got {reprlib.repr(value)}, allowed is {kind}") from None
+    if kind is _LIST:
+        for number, part in enumerate(value, 1):
+            _check(part, shape[0], f"{where}, {number}")
+    elif kind is _DICT:
+        for key, of_key in shape.items():
+            names = value if key is ... else [key.rstrip("?")]
+            for name in names:
+                if key == name or value.get(name) is not None:
+                    _check(value.get(name), of_key, f"{where}: {name}")
+
+
+def report(run: dict, control: dict | None = None, views=()) -> str:
     """The page, as HTML, from what :func:`read_run` gave of a run and perhaps of one to compare it with; ``views`` of a
-    sequence, as HTML, can be a part of it."""
+    sequence, as tables, can be a part of it.
+
+    Raises:
+        DataError: the two have no metric in common.
+    """
     config, epochs = run["config"], run["epochs"]
     metric = config["valid_metric"].lower()
+    if control and not all(metric in epoch["valid"] for epoch in control["epochs"]):
+        raise DataError(f"--control: has no {metric} on the validation set, by which the run was chosen")
     sign = 1 if config["valid_metric_bigger"] else -1
     best = max(epochs, key=lambda epoch: (sign * epoch["valid"][metric], epoch["epoch"]))
+    valid = {
+        name: [(epoch["epoch"], epoch["valid"][metric]) for epoch in of_run["epochs"]]
+        for name, of_run in (("this training", run), ("control", control))
+        if of_run
+    }
+    losses = {}
+    for epoch in epochs:
+        for name, loss in (epoch.get("losses") or {}).items():
+            losses.setdefault(name, []).append((epoch["epoch"], loss))
     schedule = [config.get(key) for key in ("epochs", "num_updates", "update_epochs")]
-    updates = [] if None in schedule else [epoch for epoch in update_schedule(*schedule) if epoch <= len(epochs)]
-    minutes = sum(epoch["seconds"] for epoch in epochs) / 60
-    state = "finished" if run["finished"] else f"running, at most {config['epochs']}"
-    parts = [
-        f"<p>{len(epochs)} epochs ({state}) in {minutes:.0f} minutes. The best on the validation set is epoch "
-        f"{best['epoch']}, with {escape(config['valid_metric'])} {best['valid'][metric]:.4f}.</p>"
-    ]
+    planned = set() if None in schedule else set(update_schedule(*schedule))
+    updates = [epoch["epoch"] for epoch in epochs if epoch["epoch"] in planned]
+    changed = [(epoch["epoch"], epoch["update"].get("changed")) for epoch in epochs if epoch.get("update")]
+    tests = {"test": run.get("test"), "test, control": control and control.get("test")}
+    results = {"validation": best["valid"], **{name: found for name, found in tests.items() if found}}
+    return render(
+        "report.html",
+        config=config,
+        finished=run["finished"],
+        minutes=sum(epoch["seconds"] for epoch in epochs) / 60,
+        best=best,
+        score=_four(best["valid"][metric]),
+        validation=_chart(config["valid_metric"], valid, updates),
+        recommendation=_chart("loss", {"rec": losses.pop("rec")}, updates) if "rec" in losses else None,
+        contrastive=_chart("loss", losses, updates) if losses else None,
+        updates=[[number, "the first" if share is None else f"{100 * share:.1f} %"] for number, share in changed],
+        views=views,
+        results=list(results),
+        metrics=[[name, *(_four(found.get(name)) for found in results.values())] for name in best["valid"]],
+        every=[[e["epoch"], f"{e['seconds']:.1f}", f"{e['loss']:.5g}", _four(e["valid"][metric])] for e in epochs],
+        settings=[[key, json.dumps(value, ensure_ascii=False)] for key, value in sorted(config.items())],
+    )
 
-    valid = {"this training": [(epoch["epoch"], epoch["valid"][metric]) for epoch in epochs]}
-    if control:
-        valid["control"] = [(epoch["epoch"], epoch["valid"][metric]) for epoch in control["epochs"]]
-    parts.append("<h2>Validation</h2>")
-    parts.append(chart(f"{config['valid_metric']} on the validation set by epoch", valid, updates, "importance update"))
-    names = list(dict.fromkeys(name for epoch in epochs for name in epoch.get("losses", {})))
-    if names:
-        losses = {n: [(e["epoch"], e["losses"][n]) for e in epochs if n in e["losses"]] for n in names if n != "rec"}
-        parts.append("<h2>Losses</h2>")
-        recommendation = {"rec": [(epoch["epoch"], epoch["losses"]["rec"]) for epoch in epochs]}
-        caption = "The recommendation loss by epoch, summed over the batches"
-        parts.append(chart(caption, recommendation, updates, "importance update"))
-        if losses:
-            caption = "The contrastive losses by epoch, weighted, summed over the batches"
-            parts.append(chart(caption, losses, updates, "importance update"))
-    changed = [(epoch["epoch"], epoch["update"]["changed"]) for epoch in epochs if epoch.get("update")]
-    if changed:
-        rows = [[number, "the first" if share is None else f"{100 * share:.1f} %"] for number, share in changed]
-        parts.append("<h2>Importance updates</h2>")
-        parts.append(table("Instances whose most important item changed", ["at the start of epoch", "share"], rows))
 
-    if views:
-        parts.append(f"<h2>Views of one sequence</h2>{views}")
+def _four(value):
+    return "" if value is None else f"{value:.4f}"
 
-    parts.append("<h2>Metrics</h2>")
-    header, columns = ["", "validation"], [best["valid"]]
-    for name, other in (("test", run), ("test, control", control or {})):
-        if other.get("test"):
-            header, columns = [*header, name], [*columns, other["test"]]
-    rows = [[name, *(f"{column[name]:.4f}" if name in column else "" for column in columns)] for name in best["valid"]]
-    parts.append(table(f"Of the best epoch, {best['epoch']}", header, rows))
 
-    every = ["epoch", "seconds", "loss", config["valid_metric"]]
-    rows = [[e["epoch"], f"{e['seconds']:.1f}", f"{e['loss']:.5g}", f"{e['valid'][metric]:.4f}"] for e in epochs]
-    parts.append(f"<h2>Every epoch</h2><details><summary>A table</summary>{table('Epochs', every, rows)}</details>")
-    rows = [[key, json.dumps(value)] for key, value in sorted(config.items())]
-    settings = table("Settings", ["key", "value"], rows)
-    parts.append(f"<h2>Configuration</h2><details><summary>All settings</summary>{settings}</details>")
-    return page(f"{config['model']} on {config['dataset']}", *parts)
+_INK = "#010203"  # in the picture, for the colour of the page's text
+_LOOK = {
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "font.sans-serif": "DejaVu Sans",
+    "font.size": 11,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "ec4srec",  # the same picture of the same training
+    "text.parse_math": False,
+}
+_COLOURS, _STYLES = ("#2f81f7", "#c2570c", "#2c974b"), ("-", "--", "-.", ":")  # for a light and for a dark ground
+
+
+def _chart(label: str, lines: dict, updates: list) -> str:
+    """``lines``, by name ``[(epoch, value), …]``, over the epochs, as a picture (SVG) that is a part of a page.
+
+    Args:
+        label: of the values.
+        updates: epochs, where there is a vertical line.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure  # without pyplot no display is looked for
+
+    picture = io.StringIO()
+    with rc_context(_LOOK), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # at letters that matplotlib's own font has not
+        figure = Figure(figsize=(5.2, 3.2), layout="constrained")
+        axis = figure.subplots()
+        for number, (name, points) in enumerate(lines.items()):
+            look = {"color": _COLOURS[number % 3], "linestyle": _STYLES[number % 4]}  # told apart without colour too
+            marker = "o" if len(points) == 1 else None  # which has no length to be seen by
+            axis.plot(*zip(*points), label=_short(name), marker=marker, **look)
+        for epoch in updates:
+            named = "importance update" if epoch == updates[0] else None
+            axis.axvline(epoch, color=_INK, linestyle=":", alpha=0.6, linewidth=1, label=named)
+        axis.set(xlabel="epoch", ylabel=_short(label))
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
+        figure.savefig(
+            picture, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        )
+    svg = picture.getvalue()
+    return svg[svg.index("<svg") :].replace(_INK, "currentColor")
+
+
+def _short(name):
+    return printable(str(name))[:30]

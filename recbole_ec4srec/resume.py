@@ -30,6 +30,7 @@ from recbole_ec4srec.checkpoint import check_whole, load_checkpoint
 from recbole_ec4srec.config import AUTO
 from recbole_ec4srec.data.identity import check_same, differences, kept_in, remember
 from recbole_ec4srec.errors import ConfigError
+from recbole_ec4srec.printable import printable
 
 #: Settings that say where and how a training is computed, not what.
 ELSEWHERE = (
@@ -202,6 +203,9 @@ class Resumable:
         state = read_state(file)
         if told := differences(json.loads(state["settings"]), self._settings):
             raise ConfigError(f"resume: {file} was left by another training: {told}")
+        best_model = state["best_model"]
+        if printable(best_model) != best_model:  # RecBole logs it
+            raise ConfigError(f"resume: {file} was left by no training: its best model is {best_model!r}")
         return state
 
     def _recover_best_model(self, state_file):

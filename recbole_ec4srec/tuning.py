@@ -27,9 +27,10 @@ from recbole.utils import dict2str
 
 from recbole_ec4srec import recbole_keys
 from recbole_ec4srec.config import KEYS, properties_dir
-from recbole_ec4srec.console import tell
+from recbole_ec4srec.console import show, tell
 from recbole_ec4srec.data.identity import differences
 from recbole_ec4srec.errors import ConfigError
+from recbole_ec4srec.printable import printable
 from recbole_ec4srec.quick_start import objective_function
 from recbole_ec4srec.registry import canonical_name, known_keys
 from recbole_ec4srec.resume import plain, plain_settings
@@ -420,11 +421,12 @@ def search(
     Path(output_file).write_text("\n".join(texts), encoding="utf-8")
     if best is None:
         reason = journal.records[-1]["reason"]
-        sys.exit(f"error: all {len(journal.records)} trials failed, see {output_file}; the last: {reason}")
+        sys.exit(printable(f"error: all {len(journal.records)} trials failed, see {output_file}; the last: {reason}"))
     if display_file:
         _plot(journal, display_file)
-    print("best params:", best["params"])
-    print("best result:", {key: best[key] for key in ("best_valid_score", "best_valid_result", "test_result")})
+    show(f"best params: {best['params']}")
+    result = {key: best[key] for key in ("best_valid_score", "best_valid_result", "test_result")}
+    show(f"best result: {result}")
     return best
 
 

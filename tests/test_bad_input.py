@@ -203,8 +203,7 @@ DATA = [
         "split files of two parts",
         split(LISTS),
         PRESPLIT.replace("'valid',", ""),
-        "benchmark_filename: got ['train', 'test'], allowed is a list of three, as ['train', 'valid', 'test'] for "
-        "dataset/shop/shop.train.inter and so on",
+        "benchmark_filename: got ['train', 'test'], allowed is a list of three, as ['train', 'valid', 'test'] for …",
     ),
     (
         "split files as a text",

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 from conftest import SMALL, write_inter
 
-from recbole_ec4srec import cli, tuning
+from recbole_ec4srec import cli, console, tuning
 from recbole_ec4srec.data import prepare, synthetic
+from recbole_ec4srec.errors import DataError
 from recbole_ec4srec.experiments import __main__ as experiments
+from recbole_ec4srec.printable import printable
 from recbole_ec4srec.quick_start import run_hyper_command, run_recbole_command
 
 README = Path(__file__).parent.parent / "README.md"
@@ -99,6 +101,27 @@ def test_ctrl_c_is_status_130_and_one_line(command, monkeypatch, capsys):
     monkeypatch.setattr(inside, interrupt)
     assert end_of(command, *arguments) == 130
     assert capsys.readouterr().err == f"interrupted: {told}\n"
+
+
+def test_text_from_files_does_not_act_on_the_terminal(capsys):
+    evil = "a\x1b[2J\x07\x9b\x7f\u202eb\u2069\r\ud800\tc"
+    safe = r"a\x1b[2J\x07\x9b\x7f\u202eb\u2069\r\ud800"
+    assert printable(evil) == safe + r"\tc" and printable(f"{evil}\n", lines=True) == f"{safe}\tc\n"
+    assert printable("卧虎藏龙 الرسالة é €") == "卧虎藏龙 الرسالة é €"
+    assert str(DataError(f"x: got {evil}")) == f"x: got {safe}\tc"
+    args = console.parser("x", "", "")
+    console.add_options(args)
+
+    def command():
+        console.tell(evil)
+        console.show(evil)
+        raise OSError(f"{evil}\nb")
+
+    with pytest.raises(SystemExit):
+        console.run(command, args.parse_args([]))
+    out, told = capsys.readouterr()
+    assert out == f"{safe}\tc\n"
+    assert told.splitlines() == [f"{safe}\tc", r"error: a\x1b[2J\x07\x9b\x7f\u202eb\u2069 \ud800\tc b"]
 
 
 @pytest.mark.parametrize(

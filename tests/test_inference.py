@@ -1,20 +1,26 @@
 """A trained model used: recommendations for any histories, explanations of them, and the command for both."""
 
+import csv
+import io
 import json
+import sys
 from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from html_page import Page
 from recbole.utils.case_study import full_sort_topk
 
 from recbole_ec4srec import cli
 from recbole_ec4srec.errors import ConfigError, DataError
 from recbole_ec4srec.explain import Occlusion
 from recbole_ec4srec.inference import TrainedModel, explain_sequences, read_histories, recommend, rendering, views
+from recbole_ec4srec.inference.explanation import Explanation
 from recbole_ec4srec.inference.picture import picture
 from recbole_ec4srec.inference.titles import read_titles
+from recbole_ec4srec.printable import printable
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -36,6 +42,12 @@ def checkpoint(checkpoints, experiment, tmp_path_factory):
         return checkpoints[model]
 
     return make
+
+
+def write_csv(file, rows):
+    with file.open("w", newline="", encoding="utf-8") as out:
+        csv.writer(out).writerows(rows)
+    return file
 
 
 def long_form(**histories):
@@ -239,7 +251,9 @@ def test_the_command_explains(checkpoint, tmp_path, capsys):
     assert [each["user"] for each in found] == ["u3", "one"] or [each["user"] for each in found] == ["one", "u3"]
     table = pd.read_csv(tmp_path / "why.csv")
     assert table.groupby(["user", "explainer", "rank"])["importance"].sum().tolist() == pytest.approx([1] * 4, abs=1e-5)
-    assert "<h2>User u3</h2>" in (tmp_path / "why.html").read_text()
+    page = Page((tmp_path / "why.html").read_text(encoding="utf-8"))
+    assert sorted(page.texts["h2"]) == ["User one", "User u3"] and len(page.texts["li"]) == 2 * 2
+    assert all(header == ["", "1", "2"] and items for header, *items in page.tables.values())
     assert (tmp_path / "why-2.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -314,7 +328,8 @@ def test_views_are_drawn_too(checkpoint, tmp_path, capsys):
     texts = ["".join(text.itertext()) for text in ElementTree.parse(tmp_path / "views.svg").iter(f"{SVG}text")]
     assert texts.count("i30") >= 2 and texts.count("[m]") >= 8
     assert {"importance", "crop", "erord+", "emask-"} < set(texts)
-    assert "<td>[m]</td>" in (tmp_path / "views.html").read_text()
+    items, others = Page((tmp_path / "views.html").read_text(encoding="utf-8")).tables.values()
+    assert "[m]" in {cell for row in items for cell in row} and others[0][1].startswith("rtrl: user ")
 
 
 def test_what_retrieval_finds_is_shown_with_what_is_in_the_sequence_too():
@@ -331,9 +346,77 @@ def test_what_retrieval_finds_is_shown_with_what_is_in_the_sequence_too():
     assert "A <long> name" in texts and [text for text in texts if text.isdigit()] == ["1", "2", "3", "2", "3", "3"]
     assert [text for text in texts if text.endswith("%")] == ["25 %", "0 %", "75 %"]
     assert len(list(tree.iter(f"{SVG}circle"))) == 2
-    tables = rendering.views_html(*shown)
-    assert '<th scope="row">2. A &lt;long&gt; name</th>' in tables and "go on with d" in tables
-    assert '<th scope="col">rtrl: user u</th>' in tables and "<td>x</td>" in tables and ">3. c</td>" in tables
+    (_, items), (caption, others) = Page(rendering.views_html(*shown)).tables.items()
+    assert [row[0] for row in items] == ["", "1. a", "2. A <long> name", "3. c"] and "go on with d;" in caption
+    assert others == [["", "rtrl: user u"], ["1", "3. c"], ["2", "x"]]
+
+
+EVIL = "<b>\x1b[2J\n\x9b\u202e$x$ & $"
+SAFE = printable(EVIL)
+
+
+def explanation_of(name):
+    return Explanation(
+        user=name,
+        history=[name, "i1"],
+        recommended=[name],
+        scores=np.array([1.0]),
+        attributions={"occlusion": np.array([[3.0, 1.0]])},
+        titles={"i1": name},
+    )
+
+
+def test_names_from_files_are_shown_as_text_and_kept_in_data(tmp_path):
+    found = [explanation_of(EVIL)]
+    assert rendering.text(found[0]).splitlines() == [
+        f"user {SAFE}",
+        f"   1. {SAFE}  1",
+        "importance of the history for each, in percent (occlusion)",
+        " " * (len(SAFE) + len(" [i1]") + 2) + "     1",
+        f"  {SAFE}       75.0",
+        f"  {SAFE} [i1]  25.0",
+    ]
+    for suffix, write in rendering.WRITERS.items():
+        write(tmp_path / f"why{suffix}", found)
+    page = Page((tmp_path / "why.html").read_text(encoding="utf-8"))
+    (table,) = page.tables.values()
+    lines = printable(EVIL, lines=True)
+    assert page.texts["h2"] == [f"User {lines}"] and table == [["", "1"], [lines, "75.0"], [lines, "25.0"]]
+    assert json.loads((tmp_path / "why.json").read_text(encoding="utf-8"))[0]["user"] == EVIL
+    with open(tmp_path / "why.csv", encoding="utf-8", newline="") as file:
+        assert [row["recommended"] for row in csv.DictReader(file)] == [EVIL, EVIL]
+
+
+def test_names_from_files_are_text_in_views_too():
+    retrieved = {"next_item": "i1", "rtrl": (EVIL, ["i1", "i3"]), "ertrl+": None}
+    shown = (["i1", "i2"], [1, 3], {"crop": [1, None]}, {"i1": EVIL}, retrieved)
+    assert rendering.views(*shown).splitlines() == [
+        " " * (len(SAFE) + 5) + "importance    crop",
+        f"  1  {SAFE}      25.0       1",
+        f"  2  i2{' ' * (len(SAFE) - 2)}      75.0",
+        f"next item: {SAFE}",
+        f"rtrl: user {SAFE}: *{SAFE}, i3",
+        "ertrl+: no other user has this next item",
+        "(* is in the sequence above too)",
+    ]
+    texts = ["".join(text.itertext()) for text in ElementTree.fromstring(picture(*shown)).iter(f"{SVG}text")]
+    assert printable(EVIL, lines=True) in texts
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_is_shown_text_and_a_pipe_is_given_data(checkpoint, tmp_path, capsys, monkeypatch):
+    file, _ = checkpoint()
+    histories = write_csv(tmp_path / "h.csv", [["user", "items"], ["\x1b[31mu", "i3 i7"]])
+    cli.main(["recommend", f"--checkpoint={file}", f"--input={histories}", "--topk=1", "--quiet"])
+    given = capsys.readouterr().out
+    monkeypatch.setattr("sys.stdout", Terminal())
+    cli.main(["recommend", f"--checkpoint={file}", f"--input={histories}", "--topk=1", "--quiet"])
+    shown = sys.stdout.getvalue()
+    assert given.splitlines()[1].startswith("\x1b[31mu,1,") and shown == printable(given, lines=True) != given
 
 
 @pytest.mark.parametrize(

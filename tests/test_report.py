@@ -1,44 +1,20 @@
 """The page about a training."""
 
+import copy
 import json
-from html.parser import HTMLParser
+import math
+import re
 
 import pytest
+import torch
+from html_page import Page
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from recbole_ec4srec import cli
+from recbole_ec4srec import cli, resume
 from recbole_ec4srec.errors import DataError
+from recbole_ec4srec.printable import printable
 from recbole_ec4srec.report import read_run, report
-
-
-class Reader(HTMLParser):
-    """The cells of the tables, by their captions, and that every element is closed."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tables, self.rows = [], {}, []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attributes):
-        assert tag not in ("script", "link", "iframe") and not any(key in ("src", "href") for key, _ in attributes)
-        if tag in ("meta", "br") or self.get_starttag_text().endswith("/>"):
-            return
-        self.open.append(tag)
-        self.rows = [] if tag == "table" else [*self.rows, []] if tag == "tr" else self.rows
-
-    def handle_startendtag(self, tag, attributes):
-        pass
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] == "caption":
-            self.caption = data
-            self.tables[data] = None
-        elif self.open and self.open[-1] in ("td", "th"):
-            self.rows[-1].append(data)
-            self.tables[self.caption] = self.rows
 
 
 @pytest.fixture
@@ -53,9 +29,11 @@ def test_a_training_that_is_resumable_has_a_page(state, tmp_path, capsys):
     output = tmp_path / "page.html"
     cli.main(["report", f"--run={folder}", f"--output={output}"])
     assert capsys.readouterr() == ("", f"written: {output}\n")
-    page = output.read_text(encoding="utf-8")
-    tables = Reader(page).tables
-    assert "<title>EC4SRec on tiny</title>" in page and "4 epochs (finished)" in page
+    page = Page(output.read_text(encoding="utf-8"))
+    tables = page.tables
+    assert (
+        page.texts["title"] == page.texts["h1"] == ["EC4SRec on tiny"] and "4 epochs (finished)" in page.texts["p"][0]
+    )
     assert [row[0] for row in tables["Epochs"][1:]] == ["1", "2", "3", "4"]
     updates = tables["Instances whose most important item changed"]
     assert (
@@ -64,19 +42,25 @@ def test_a_training_that_is_resumable_has_a_page(state, tmp_path, capsys):
     best = small.trainer.best
     metrics = dict(tables[f"Of the best epoch, {best['epoch']}"][1:])
     assert metrics["ndcg@10"] == f"{best['valid']['ndcg@10']:.4f}"
-    assert all(f"</svg> {name}</span>" in page for name in ("rec", "cl", "sl", "cl_pos", "cl_neg", "sl_pos"))
+    assert {"rec", "cl", "sl", "cl_pos", "cl_neg", "sl_pos"} < set(page.texts["text"])
+    assert (
+        page.texts["text"].count("epoch")
+        == page.texts["text"].count("importance update")
+        == page.tags.count("svg")
+        == 3
+    )
 
 
 def test_the_views_of_a_sequence_are_a_part_of_the_page_where_asked_for(state, tmp_path):
     small, folder = state
     given = ["report", f"--run={folder}", f"--output={tmp_path / 'page.html'}", "--quiet"]
     cli.main([*given, f"--checkpoint={small.trainer.saved_model_file}", "--user=all"])
-    page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "<h2>Views of one sequence</h2>" in page
-    header, *rows = next(table for name, table in Reader(page).tables.items() if name.startswith("The items"))
-    assert header == ["importance", *["crop", "mask", "reorder", "ecrop+", "emask+", "erord+", "ecrop-", "emask-"]]
+    page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert "Views of one sequence" in page.texts["h2"]
+    header, *rows = next(table for name, table in page.tables.items() if name.startswith("The items"))
+    assert header == ["", "importance", *["crop", "mask", "reorder", "ecrop+", "emask+", "erord+", "ecrop-", "emask-"]]
     assert [row[0] for row in rows] == [f"{place}. i{place + 29}" for place in range(1, 9)]
-    assert sum(float(row[1].rstrip(" %")) for row in rows) == pytest.approx(100, abs=0.5)
+    assert sum(float(row[1]) for row in rows) == pytest.approx(100, abs=0.5)
 
 
 def test_a_checkpoint_of_another_training_is_refused(state, experiment, tmp_path, capsys):
@@ -99,19 +83,51 @@ def test_the_parts_of_the_loss_are_kept_and_add_up(state):
     assert [bool(epoch.get("update")) for epoch in epochs] == [False, True, False, True]
 
 
+RECORD = {
+    "config": {
+        "model": "EC4SRec",
+        "dataset": "d",
+        "valid_metric": "NDCG@10",
+        "valid_metric_bigger": True,
+        "epochs": 9,
+        "num_updates": 2,
+        "update_epochs": [2, 3],
+    },
+    "epochs": [
+        {
+            "epoch": epoch,
+            "seconds": 2.0,
+            "loss": 5.0,
+            "valid": {"ndcg@10": value},
+            "losses": {"rec": 4.0, "cl": 1.0},
+            "update": {"changed": None if epoch == 2 else 0.25},
+        }
+        for epoch, value in enumerate((0.1, 0.3, 0.2), 1)
+    ],
+    "test": {"ndcg@10": 0.25},
+}
+
+
+def write(file, record):
+    file.write_text(json.dumps(record), encoding="utf-8")
+    return file
+
+
+def write_state(file, config, epochs, finished=True):
+    text = config if isinstance(config, str) else json.dumps(config)
+    torch.save({"format": resume._FORMAT, "settings": text, "history": epochs, "finished": finished}, file)
+    return file
+
+
 def test_a_control_stands_beside_a_record(tmp_path):
-    valid = [{"ndcg@10": value} for value in (0.1, 0.3, 0.2)]
-    epochs = [{"epoch": n, "seconds": 2.0, "loss": 5.0, "valid": v} for n, v in enumerate(valid, 1)]
-    config = {"model": "A<B", "dataset": "d", "valid_metric": "NDCG@10", "valid_metric_bigger": True, "epochs": 9}
-    record = {"config": config, "epochs": epochs, "test": {"ndcg@10": 0.25}}
-    (tmp_path / "run.json").write_text(json.dumps(record))
-    run = read_run(tmp_path / "run.json")
-    tables = Reader(report(run, {**run, "test": {"ndcg@10": 0.125}})).tables
+    run = read_run(write(tmp_path / "run.json", RECORD))
+    tables = Page(report(run, {**run, "test": {"ndcg@10": 0.125}})).tables
     assert tables["Of the best epoch, 2"] == [
-        ["validation", "test", "test, control"],
+        ["", "validation", "test", "test, control"],
         ["ndcg@10", "0.3000", "0.2500", "0.1250"],
     ]
-    assert "A&lt;B" in report(run)
+    with pytest.raises(DataError, match="--control: has no ndcg@10"):
+        report(run, {**run, "epochs": [{"epoch": 1, "valid": {"hit@10": 1.0}}]})
 
 
 @pytest.mark.parametrize(
@@ -122,3 +138,101 @@ def test_what_is_no_training_is_refused(tmp_path, text, message):
         (tmp_path / "x.json").write_text(text)
     with pytest.raises(DataError, match=message):
         read_run(tmp_path)
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    """'"><img src=x onerror=alert(1)>""",
+    "</style></svg><b>",
+    "{{ 7 * 7 }}{% raw %}",
+    "\x1b[2J\x07\x9b\x00\ud800",
+    "\u202eabc\u2066",
+    "$\\frac$ $",
+    "_",
+]
+TEXTS = st.sampled_from(HOSTILE) | st.text(max_size=40)
+LEAVES = st.none() | st.booleans() | st.integers() | st.just(10**400) | st.floats() | TEXTS
+VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3))
+
+
+def places(value, path=()):
+    """The paths of all parts of ``value``."""
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [*([path] if path else []), *(place for key, part in parts for place in places(part, (*path, key)))]
+
+
+ALLOWED = (
+    "html head meta title style body main h1 h2 p figure figcaption div table thead tbody tr th td bdi details summary "
+    "svg g defs path use text clippath rect"
+)
+
+
+def checked_page(run):
+    text = report(run)
+    assert printable(text, lines=True) == text
+    page = Page(text)
+    assert set(page.tags) <= set(ALLOWED.split())
+    return page
+
+
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(places(RECORD)), st.sampled_from(["replaced", "renamed", "gone"]), VALUES, TEXTS)
+def test_whatever_stands_in_a_record_there_is_a_page_without_its_markup_or_one_line(tmp_path, path, how, value, name):
+    record = copy.deepcopy(RECORD)
+    holder = record
+    for key in path[:-1]:
+        holder = holder[key]
+    former = holder.pop(path[-1])
+    if how == "replaced":
+        holder.insert(path[-1], value) if isinstance(holder, list) else holder.update({path[-1]: value})
+    elif how == "renamed" and isinstance(holder, dict):
+        holder[name] = former
+    try:
+        run = read_run(write(tmp_path / "x.json", record))
+    except DataError as error:
+        assert "\n" not in str(error)
+        return
+    checked_page(run)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_text_in_any_place_is_a_text_on_the_page(text):
+    record = copy.deepcopy(RECORD)
+    record["config"].update(model=text, dataset=text, **{text: text})
+    for epoch in record["epochs"]:
+        epoch["losses"][text] = epoch["valid"][text] = 0.5
+    record["test"][text] = 0.5
+    page = checked_page({**record, "finished": True})
+    shown = printable(text)
+    assert page.texts["h1"] == [f"{shown} on {shown}"]
+    assert [shown, "0.5000", "0.5000"] in page.tables["Of the best epoch, 2"]
+    assert [shown, printable(json.dumps(text, ensure_ascii=False))] in page.tables["Settings"]
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (
+            lambda config, epochs: config.update(epochs="<script>"),
+            "config: epochs: got '<script>', allowed is an integer",
+        ),
+        (lambda config, epochs: config.pop("valid_metric"), "config: valid_metric: got None, allowed is a text"),
+        (lambda config, epochs: config.update(num_updates=1.5), "config: num_updates: got 1.5, allowed is an"),
+        (lambda config, epochs: epochs.clear(), "epochs: got [], allowed is a list that is not empty"),
+        (
+            lambda config, epochs: epochs[1].update(loss=math.nan),
+            "epochs, 2: loss: got nan, allowed is a finite number",
+        ),
+        (lambda config, epochs: epochs[1].update(valid={}), "epochs, 2: valid: ndcg@10: got None, allowed is a finite"),
+        (lambda config, epochs: epochs[0].update(losses=[1]), "epochs, 1: losses: got [1], allowed is values by name"),
+        (lambda config, epochs: epochs.append(torch.ones(2)), "epochs, 4: got tensor([1., 1.]), allowed is values by"),
+    ],
+)
+def test_a_state_that_is_no_trainings_is_told_with_the_place(tmp_path, change, message):
+    config, epochs = copy.deepcopy((RECORD["config"], RECORD["epochs"]))
+    read_run(write_state(tmp_path / "x.state", config, epochs))
+    change(config, epochs)
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path / 'x.state'}: {message}")):
+        read_run(write_state(tmp_path / "x.state", config, epochs))
+    with pytest.raises(DataError, match="is no record of a training"):
+        read_run(write_state(tmp_path / "x.state", "{", epochs))

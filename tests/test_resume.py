@@ -268,6 +268,14 @@ def test_where_the_newest_state_is_damaged_the_one_before_it_is_used_and_that_is
         assert (f"resume: {file} is not the state of a training, or not a whole one" in caplog.text) == bool(damage)
 
 
+def test_a_best_model_whose_name_would_act_on_the_terminal_is_refused(run, tmp_path):
+    run(kill=1, resume="auto")
+    (file,) = states(tmp_path)
+    torch.save({**torch.load(file, weights_only=True), "best_model": "\x1b[2J.pth"}, file)
+    with pytest.raises(ConfigError, match=r"was left by no training: its best model is '\\x1b\[2J.pth'"):
+        run(resume=str(file))
+
+
 def test_a_damaged_state_that_was_named_outright_is_refused(run, tmp_path):
     run(kill=3, resume="auto")
     (file,) = states(tmp_path)

@@ -79,7 +79,8 @@ def _run(args):
         record_missing(runs, args.output, args.work)
     for dataset, runs in plans.items():
         text, any_record = tables.report(args.name, plan, dataset, runs, args.output)
-        print(text if any_record else f"{args.name}: no record of {dataset} in {args.output}; --train makes them\n")
+        missing = f"{args.name}: no record of {dataset} in {args.output}; --train makes them\n"
+        console.show(text if any_record else missing)
 
 
 def main(argv=None) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from recbole_ec4srec.console import show
 from recbole_ec4srec.experiments.plans import CONTROL, OURS
 from recbole_ec4srec.experiments.tables import spread, write_table
 from recbole_ec4srec.experiments.training import trained
@@ -38,7 +39,7 @@ def diagnosis(args) -> None:
             columns = list(dict.fromkeys(column for of_label in table.values() for column in of_label))
             rows = [[label, *(spread(of[c]) if c in of else "" for c in columns)] for label, of in table.items()]
             caption = f"Diagnosis of {name}, {dataset}, seeds {', '.join(map(str, args.seeds))}."
-            print(write_table(args.output / f"diagnosis-{name}-{dataset}", ["", *columns], rows, caption))
+            show(write_table(args.output / f"diagnosis-{name}-{dataset}", ["", *columns], rows, caption))
 
 
 def _measure(training) -> tuple:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from recbole_ec4srec.config import ConfigError
-from recbole_ec4srec.console import tell
+from recbole_ec4srec.console import show, tell
 from recbole_ec4srec.data.synthetic import HISTORY, IMPORTANT
 from recbole_ec4srec.experiments.plans import CONTROL, RANDOM_MASKING
 from recbole_ec4srec.experiments.tables import spread, write_csv, write_table
@@ -66,7 +66,7 @@ def recovery(args) -> None:
         rows,
         f"The {IMPORTANT} important of {HISTORY} items in the synthetic data, seeds {', '.join(map(str, args.seeds))}.",
     )
-    print(text)
+    show(text)
 
 
 def faithfulness(args) -> None:
@@ -104,7 +104,7 @@ def faithfulness(args) -> None:
         f"Faithfulness on the test sequences of {training.config['dataset']}, {training.config['backbone']}, "
         f"seeds {', '.join(map(str, args.seeds))}.",
     )
-    print(text)
+    show(text)
     curves = {
         name: [torch.stack([getattr(m, side) for m in measured]).mean(0).tolist() for side in ("deletion", "insertion")]
         for name, measured in found.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from recbole.config import Config
 from recbole.data import create_dataset
 
+from recbole_ec4srec.console import show
 from recbole_ec4srec.data.prepare import COUNTS
 from recbole_ec4srec.experiments.records import settings_of
 from recbole_ec4srec.experiments.tables import write_table
@@ -32,4 +33,4 @@ def table2(args) -> None:
         rows.append([dataset, *(cell for pair in zip(ours, paper) for cell in pair)])
     names = ("users", "items", "interactions", "mean length", "sparsity, %")
     header = ["", *(cell for name in names for cell in (name, "paper"))]
-    print(write_table(args.output / "table2", header, rows, "Table 2: data sets."))
+    show(write_table(args.output / "table2", header, rows, "Table 2: data sets."))

@@ -10,6 +10,7 @@ from recbole_ec4srec.config import update_schedule
 from recbole_ec4srec.experiments import records
 from recbole_ec4srec.experiments.plans import Plan
 from recbole_ec4srec.experiments.significance import compare, holm
+from recbole_ec4srec.printable import printable
 
 
 def spread(values) -> str:
@@ -26,7 +27,7 @@ def write_csv(path: Path, rows) -> None:
 def write_table(path: Path, header, rows, caption: str) -> str:
     """Write ``path.md`` and ``path.csv``; the text of the former."""
     lines = [caption, "", *(f"| {' | '.join(map(str, row))} |" for row in (header, ["---"] * len(header), *rows))]
-    text = "\n".join(lines) + "\n"
+    text = printable("\n".join(lines) + "\n", lines=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_suffix(".md").write_text(text, encoding="utf-8")
     write_csv(path.with_suffix(".csv"), [header, *rows])

@@ -13,6 +13,7 @@ from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.explain import build_explainer
 from recbole_ec4srec.inference.trained import TrainedModel
 from recbole_ec4srec.model import EC4SRec
+from recbole_ec4srec.printable import printable
 
 
 @dataclass(frozen=True)
@@ -154,4 +155,6 @@ def explain_sequences(
 
 
 def _short(title, width=28):
-    return title if len(title) <= width else title[: width - 1] + "…"
+    """A title as a label of matplotlib's, which takes what is between two $ for a formula."""
+    title = printable(title if len(title) <= width else title[: width - 1] + "…")
+    return title.replace("$", r"\$")

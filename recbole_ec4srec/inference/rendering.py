@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-from html import escape
 from itertools import zip_longest
 
 import pandas as pd
 import torch
 
 from recbole_ec4srec.data.importance import normalise
-from recbole_ec4srec.page import page, table
+from recbole_ec4srec.page import render
+from recbole_ec4srec.printable import printable
 
 _RETRIEVED = ("rtrl", "ertrl+")
 
 
 def text(explanation) -> str:
     """The recommendations of one history, and under them its items with the percentages of their importance."""
-    lines = [f"user {explanation.user}" if explanation.user else "recommended"]
+    lines = [f"user {printable(explanation.user)}" if explanation.user else "recommended"]
     lines += [
         f"{rank:4}. {_named(explanation, item)}  {score:.4g}"
         for rank, (item, score) in enumerate(zip(explanation.recommended, explanation.scores), 1)
@@ -34,7 +34,7 @@ def text(explanation) -> str:
 
 def _named(explanation, item):
     title = explanation.title(item)
-    return item if title == item else f"{title} [{item}]"
+    return printable(item if title == item else f"{title} [{item}]")
 
 
 def shares(importance) -> list:
@@ -52,35 +52,48 @@ def views(items, importance, found: dict, titles: dict, retrieved: dict) -> str:
         titles: of items, by external id.
         retrieved: what :func:`~recbole_ec4srec.inference.views.retrieved` gave, or empty.
     """
-    width = max(len(titles.get(item, item)) for item in items)
-    lines = [f"{'':{width + 5}}importance" + "".join(f"{name:>8}" for name in found)]
+
+    def name(item):
+        return printable(titles.get(item, item))
+
+    width = max(len(name(item)) for item in items)
+    lines = [f"{'':{width + 5}}importance" + "".join(f"{operator:>8}" for operator in found)]
     for place, (item, share) in enumerate(zip(items, shares(importance))):
         cells = "".join(f"{'' if cells[place] is None else cells[place]!s:>8}" for cells in found.values())
-        lines.append(f"{place + 1:3}  {titles.get(item, item):{width}}{100 * share:10.1f}{cells}".rstrip())
+        lines.append(f"{place + 1:3}  {name(item):{width}}{100 * share:10.1f}{cells}".rstrip())
     if retrieved:
-        lines.append(f"next item: {titles.get(retrieved['next_item'], retrieved['next_item'])}")
-    for name in _RETRIEVED:
-        if name in retrieved:
-            user, sequence = retrieved[name] or ("", [])
-            shown = ", ".join(("*" if item in items else "") + titles.get(item, item) for item in sequence)
-            lines.append(f"{name}: user {user}: {shown}" if user else f"{name}: no other user has this next item")
+        lines.append(f"next item: {name(retrieved['next_item'])}")
+    for operator in _RETRIEVED:
+        if operator in retrieved:
+            user, sequence = retrieved[operator] or ("", [])
+            shown = ", ".join(("*" if item in items else "") + name(item) for item in sequence)
+            told = f"user {printable(user)}: {shown}" if user else "no other user has this next item"
+            lines.append(f"{operator}: {told}")
     if retrieved:
         lines.append("(* is in the sequence above too)")
     return "\n".join(lines)
 
 
-def views_html(items, importance, found: dict, titles: dict, retrieved: dict) -> str:
-    """What :func:`views` shows, as tables for a page, in which items are shaded by their importance."""
+def views_tables(items, importance, found: dict, titles: dict, retrieved: dict) -> list:
+    """What :func:`views` shows, as tables for a page (``templates/table.html``), in which items are shaded by their
+    importance."""
     share = shares(importance)
     strength = {place: value / max(share) for place, value in enumerate(share, 1)}
     rows = [
-        [f"{place}. {titles.get(item, item)}", f"{100 * share[place - 1]:.1f} %"]
+        [f"{place}. {titles.get(item, item)}", f"{100 * share[place - 1]:.1f}"]
         + ["" if cells[place - 1] is None else cells[place - 1] for cells in found.values()]
         for place, item in enumerate(items, 1)
     ]
     shade = [[strength[place], *(strength.get(cell, 0) for cell in row[2:])] for place, row in enumerate(rows, 1)]
-    caption = "The items, oldest first, and the number of the item in its place in each view; [m] is the mask"
-    parts = [table(caption, ["", "importance", *found], rows, shade)]
+    tables = [
+        {
+            "caption": "The items, oldest first, with their importance in percent, and the number of the item in its "
+            "place in each view; [m] is the mask",
+            "header": ["", "importance", *found],
+            "rows": rows,
+            "shade": shade,
+        }
+    ]
     others = {f"{name}: user {retrieved[name][0]}": retrieved[name][1] for name in _RETRIEVED if retrieved.get(name)}
     if others:
         places = [[items.index(item) + 1 if item in items else 0 for item in sequence] for sequence in others.values()]
@@ -88,30 +101,40 @@ def views_html(items, importance, found: dict, titles: dict, retrieved: dict) ->
             [f"{place}. " * (place > 0) + titles.get(item, item) for item, place in zip(*both)]
             for both in zip(others.values(), places)
         ]
-        rows = [[number, *cells] for number, cells in enumerate(zip_longest(*shown, fillvalue=""), 1)]
-        shade = [[strength.get(place, 0) for place in row] for row in zip_longest(*places)]
         next_item = titles.get(retrieved["next_item"], retrieved["next_item"])
-        caption = f"Sequences of other users that go on with {next_item}; items with a number are above too"
-        parts.append(table(caption, ["", *others], rows, shade))
-    return "\n".join(parts)
+        tables.append(
+            {
+                "caption": f"Sequences of other users that go on with {next_item}; items with a number are above too",
+                "header": ["", *others],
+                "rows": [[number, *cells] for number, cells in enumerate(zip_longest(*shown, fillvalue=""), 1)],
+                "shade": [[strength.get(place, 0) for place in row] for row in zip_longest(*places)],
+                "kind": "text",
+            }
+        )
+    return tables
+
+
+def views_html(*shown) -> str:
+    """A page with :func:`views_tables`, which takes the same."""
+    return render("views.html", tables=views_tables(*shown))
 
 
 def html(explanations) -> str:
-    """A page with a table for each explanation and explainer."""
-    parts = []
-    for explanation in explanations:
-        parts.append(f"<h2>{'User ' if explanation.user else 'The history'}{escape(explanation.user)}</h2>")
-        header = ["", *(f"{rank}. {explanation.title(i)}" for rank, i in enumerate(explanation.recommended, 1))]
-        for name in explanation.attributions:
-            shares = explanation.importance(name).T
-            rows = [["score of the item", *(f"{score:.3g}" for score in explanation.scores)]]
-            rows += [
-                [explanation.title(item), *(f"{100 * share:.1f} %" for share in of_item)]
-                for item, of_item in zip(explanation.history, shares)
-            ]
-            caption = f"How much each item of the history (rows, oldest first) matters for each recommended one: {name}"
-            parts.append(table(caption, header, rows, [[0] * len(explanation.scores), *shares]))
-    return page("Recommendations and where they come from", *parts)
+    """A page with what is recommended to each, and a table for each explainer."""
+    return render("explanations.html", explained=[(each, _tables(each)) for each in explanations])
+
+
+def _tables(explanation):
+    named = [explanation.title(item) for item in explanation.history]
+    for name in explanation.attributions:
+        shares = explanation.importance(name).T.tolist()
+        yield {
+            "caption": "How much each item of the history (rows, oldest first) matters for each recommended one "
+            f"(columns, by rank), in percent: {name}",
+            "header": ["", *range(1, len(explanation.recommended) + 1)],
+            "rows": [[title, *(f"{100 * share:.1f}" for share in of_item)] for title, of_item in zip(named, shares)],
+            "shade": shares,
+        }
 
 
 def _write_json(file, explanations):
