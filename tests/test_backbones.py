@@ -169,6 +169,12 @@ def test_a_model_can_be_copied_with_the_data_set_that_its_backbone_holds(name, b
     assert all(torch.equal(value, copied.state_dict()[key]) for key, value in model.state_dict().items())
 
 
+def test_what_a_backbone_prints_is_not_among_the_results(build, capsys):
+    build("FEARec", explainer="random")
+    told = capsys.readouterr()
+    assert told.out == "" and "modes_q" in told.err
+
+
 def test_whether_embeddings_can_be_given_does_not_depend_on_how_small_they_are(build):
     backbone = build("STAMP", embedding_size=8, explainer="random").model.backbone
     assert backbone.takes_embeddings

@@ -125,8 +125,8 @@ OF_MODEL = {
 def sizes(name):
     """Those of ``SIZES`` that a model of RecBole's has."""
     file = Path(recbole.__file__).parent / "properties" / "model" / f"{name}.yaml"
-    has = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return {key: value for key, value in SIZES.items() if key in has}
+    has = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
+    return {key: value for key, value in SIZES.items() if key in (has or {})}
 
 
 def settings_of(kind, name):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import sys
+from contextlib import redirect_stdout
 
 import torch
 import torch.nn.functional as F
@@ -124,7 +126,8 @@ class Backbone(nn.Module):
         self._parameters_of_forward = _parameters(backbone_class(name))
         self._adapter = ADAPTERS.get(name, Adapter())
         try:
-            self.model = backbone_class(name)(config, _WithMaskItem(dataset))
+            with redirect_stdout(sys.stderr):  # FEARec prints; stdout is for results
+                self.model = backbone_class(name)(config, _WithMaskItem(dataset))
         except Exception as error:  # whatever a model of RecBole's makes of settings and data that it cannot use
             reason = f"{type(error).__name__}: {error}"
             raise ConfigError(f"backbone: got {name!r}, which RecBole cannot build here ({reason})") from error
