@@ -272,7 +272,6 @@ def register() -> None:
     _wrap(configurator, ("Config", "_init_device"), distributed.init_device)
     _wrap(configurator, ("Config", "_set_default_parameters"), _in_our_words(*_REFUSALS))
     data = "recbole.data.dataset.dataset"
-    _wrap(data, ("Dataset", "_get_preset"), presplit.get_preset)
     _wrap(data, ("Dataset", "_load_feat"), files.load_feat)
     presets = ("SequentialDataset", "_benchmark_presets")
     _wrap("recbole.data.dataset.sequential_dataset", presets, presplit.benchmark_presets)

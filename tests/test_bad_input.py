@@ -208,8 +208,8 @@ DATA = [
     (
         "split files as a text",
         split(LISTS),
-        PRESPLIT.replace("'", ""),
-        "benchmark_filename: got '[train,valid,test]', allowed is a list of three, …",
+        PRESPLIT.replace("['train','valid','test']", "[train,valid,test]"),
+        "benchmark_filename: got '[train,valid,test]', allowed is a list of three, as …",
     ),
     (
         "lists whose items are numbered apart",

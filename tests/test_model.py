@@ -218,7 +218,7 @@ def test_a_second_pass_encodes_the_instances_again(second_pass, experiment, monk
 
 
 def test_full_ranking_ranks_the_test_item_among_all_items(experiment):
-    small = experiment(topk=[5])
+    small = experiment(topk=[5], valid_metric="NDCG@5")
     small.model.eval()
     hits = []
     for batch, _, users, items in small.test_data:

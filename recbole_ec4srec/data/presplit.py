@@ -9,26 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from recbole.data.dataset import SequentialDataset
 from recbole.utils import FeatureType
 
 from recbole_ec4srec.errors import ConfigError, DataError
 
 #: What lists are padded with, where they are.
 _PAD = "0"
-
-
-def get_preset(original, dataset) -> None:
-    """RecBole's ``Dataset._get_preset``, which takes a text for a list of its letters."""
-    original(dataset)
-    names = dataset.benchmark_filename_list
-    if names is None or not isinstance(dataset, SequentialDataset):
-        return
-    if not isinstance(names, (list, tuple)) or len(names) != 3:
-        raise ConfigError(
-            f"benchmark_filename: got {names!r}, allowed is a list of three, as ['train', 'valid', 'test'] for "
-            f"{Path(dataset.dataset_path, dataset.dataset_name)}.train.inter and so on"
-        )
 
 
 def benchmark_presets(original, dataset) -> None:

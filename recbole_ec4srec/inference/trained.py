@@ -47,6 +47,8 @@ def _sequential(file, config) -> type:
         raise DataError(f"{file} holds a {name}, which is not known here; register_model makes it known") from None
     if not issubclass(found, SequentialRecommender):
         raise DataError(f"{file} holds a {name}, which knows no sequences of items")
+    if found.full_sort_predict is SequentialRecommender.full_sort_predict:
+        raise DataError(f"{file} holds a {name}, which scores pairs of a user and an item, and no list of all items")
     return found
 
 
