@@ -21,7 +21,7 @@ from recbole.utils import get_model
 
 from recbole_ec4srec import checkpoint, compat, config, distributed, recbole_keys, resume
 from recbole_ec4srec.config import ALIASES, properties_dir
-from recbole_ec4srec.data import files, identity, order, presplit, saved
+from recbole_ec4srec.data import checks, files, identity, order, presplit, saved
 from recbole_ec4srec.errors import ConfigError
 
 WRITTEN_FOR = "RecBole 1.2.0 and 1.2.1"
@@ -277,7 +277,10 @@ def register() -> None:
     _wrap("recbole.data.dataset.sequential_dataset", presets, presplit.benchmark_presets)
     _wrap(data, ("Dataset", "_load_inter_feat"), order.load_interactions)
     _wrap(data, ("Dataset", "_remove_duplication"), order.remove_duplication)
-    _wrap(data, ("Dataset", "_reset_index"), order.reset_index)
+    _wrap(data, ("Dataset", "_reset_index"), checks.reset_index)
+    for name in ("from_scratch", "download", "load_data", "data_filtering"):
+        _wrap(data, ("Dataset", f"_{name}"), getattr(checks, name))
+    _wrap(data, ("Dataset", "build"), checks.build)
     _wrap(data, ("Dataset", "_user_item_feat_preparation"), identity.prepare_features)
     _wrap(data, ("Dataset", "sort"), order.sort)
     _wrap("recbole.data.utils", ("get_dataloader",), _get_dataloader)

@@ -571,6 +571,21 @@ def test_bad_input_ends_in_one_line(files, arguments, message, monkeypatch, caps
     assert fits(message, line[len("error: ") :]), line
 
 
+OURS_ALONE = {"one that RecBole would download", "fewer items than are ranked"}
+
+
+@pytest.mark.parametrize(
+    ("files", "arguments", "message"),
+    [
+        pytest.param(*row[1:], id=row[0])
+        for row in DATA
+        if row[0] not in OURS_ALONE and "--model" not in row[2] and "oracle" not in row[2]
+    ],
+)
+def test_of_the_same_data_recboles_models_say_the_same(files, arguments, message, monkeypatch, capsys):
+    test_bad_input_ends_in_one_line(files, f"--model=SASRec {arguments}", message, monkeypatch, capsys)
+
+
 @pytest.mark.parametrize(("files", "arguments"), [pytest.param(*row[1:], id=row[0]) for row in GOOD])
 def test_what_is_unusual_but_right_works(files, arguments, monkeypatch, capsys):
     prepare(files)

@@ -9,6 +9,7 @@ import pytest
 import recbole.config.configurator
 import recbole.data.dataset
 import recbole.data.utils
+import recbole.evaluator
 import recbole.quick_start.quick_start
 import recbole.trainer
 import torch
@@ -37,6 +38,12 @@ HOOKS = [
     (recbole.config.configurator.Config, "_load_internal_config_dict"),
     (recbole.config.configurator.Config, "_get_final_config_dict"),
     (recbole.config.configurator.Config, "_set_default_parameters"),
+    (recbole.data.dataset.Dataset, "_from_scratch"),
+    (recbole.data.dataset.Dataset, "_download"),
+    (recbole.data.dataset.Dataset, "_load_data"),
+    (recbole.data.dataset.Dataset, "_load_feat"),
+    (recbole.data.dataset.Dataset, "_data_filtering"),
+    (recbole.data.dataset.Dataset, "build"),
     (recbole.data.dataset.Dataset, "_load_inter_feat"),
     (recbole.data.dataset.Dataset, "_remove_duplication"),
     (recbole.data.dataset.Dataset, "_reset_index"),
@@ -47,6 +54,10 @@ HOOKS = [
     (recbole.data.utils, "load_split_dataloaders"),
     (recbole.data.utils, "data_preparation"),
     (recbole.quick_start.quick_start, "load_data_and_model"),
+    (recbole.data.dataset.SequentialDataset, "_benchmark_presets"),
+    (recbole.model.abstract_recommender.AbstractRecommender, "other_parameter"),
+    (recbole.model.abstract_recommender.AbstractRecommender, "load_other_parameter"),
+    (recbole.evaluator.Collector, "get_data_struct"),
     (recbole.quick_start.quick_start, "run_recboles"),
 ]
 

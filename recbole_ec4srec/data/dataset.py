@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from recbole.data.dataset import SequentialDataset
 from recbole.data.interaction import Interaction
 
-from recbole_ec4srec.data.checks import CheckedDataset
+from recbole_ec4srec.data.checks import missing
 from recbole_ec4srec.data.presplit import item_list_field
 
 
@@ -57,7 +58,7 @@ class _Groups:
         return iter(np.split(self.rows, np.cumsum(self.sizes)[:-1]))
 
 
-class EC4SRecDataset(CheckedDataset):
+class EC4SRecDataset(SequentialDataset):
     """RecBole's ``SequentialDataset`` with the windows cut per batch instead of stored.
 
     ``inter_feat`` holds a row per instance with the fields of its next item, its window's length and where in
@@ -68,6 +69,11 @@ class EC4SRecDataset(CheckedDataset):
 
     #: Every interaction once, of all users and in the order of time; None where windows were read from files.
     history = None
+
+    def _download(self):
+        """Nothing is downloaded."""
+        url = self._get_download_url("url", allow_none=True)
+        raise missing(self, f"; nothing is downloaded, RecBole has it at {url}" if url else "")
 
     def data_augmentation(self):
         """Make the instances: every prefix of a user's sequence, cut to its last ``MAX_ITEM_LIST_LENGTH`` items, with
