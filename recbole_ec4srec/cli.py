@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from recbole_ec4srec import console, report
-from recbole_ec4srec.config import properties_dir
+from recbole_ec4srec.config.properties import properties_dir
 from recbole_ec4srec.console import show, tell
 from recbole_ec4srec.data.identity import differences
 from recbole_ec4srec.errors import ConfigError, DataError

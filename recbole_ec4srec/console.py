@@ -9,8 +9,7 @@ import sys
 
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
-from recbole_ec4srec.errors import RunError
-from recbole_ec4srec.printable import printable
+from recbole_ec4srec.errors import RunError, printable
 
 _told = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from recbole_ec4srec.printable import printable
+from recbole_ec4srec.errors import printable
 
 
 def render(template: str, **values) -> str:

@@ -9,8 +9,9 @@ import time
 import recbole.quick_start.quick_start as recbole_quick_start
 from torch.multiprocessing import ProcessRaisedException
 
-from recbole_ec4srec import console, recbole_keys, registry
-from recbole_ec4srec.config import KEYS
+from recbole_ec4srec import console, registry
+from recbole_ec4srec.config import recbole_keys
+from recbole_ec4srec.config.keys import KEYS
 from recbole_ec4srec.errors import ConfigError, DataError, NonFiniteError
 
 # Bound before RecBole's name of it is replaced by ours (see registry.register).

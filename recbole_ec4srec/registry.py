@@ -19,8 +19,10 @@ from importlib.machinery import ModuleSpec
 import yaml
 from recbole.utils import get_model
 
-from recbole_ec4srec import checkpoint, compat, config, distributed, recbole_keys, resume
-from recbole_ec4srec.config import ALIASES, properties_dir
+from recbole_ec4srec import checkpoint, compat, distributed, resume
+from recbole_ec4srec.config import keys, recbole_keys, variants
+from recbole_ec4srec.config.properties import properties_dir
+from recbole_ec4srec.config.variants import ALIASES, canonical_name
 from recbole_ec4srec.data import checks, files, identity, order, presplit, saved
 from recbole_ec4srec.errors import ConfigError
 
@@ -55,11 +57,6 @@ def _wrap(module: str, path: tuple, wrapper) -> None:
 
     wrapped._recbole_ec4srec = True
     setattr(_recbole(module, *path[:-1]), path[-1], wrapped)
-
-
-def canonical_name(model):
-    """The class name behind a spelling of the paper; classes and other names pass through."""
-    return ALIASES.get(model, model) if isinstance(model, str) else model
 
 
 def is_ours(model_class) -> bool:
@@ -151,11 +148,11 @@ def _get_model_and_dataset(original, self, model, dataset):
         # RecBole looks for every unknown name in a package that needs libraries of its own, too.
         if isinstance(error, ModuleNotFoundError) and str(model).lower() in ("lightgbm", "xgboost"):
             raise
-        names = {name.lower(): name for name in (*config.PRESETS, *ALIASES, *_recboles_models())}
+        names = {name.lower(): name for name in (*variants.VARIANTS, *ALIASES, *_recboles_models())}
         close = difflib.get_close_matches(str(model).lower(), names, n=1)
         hint = f"; did you mean {names[close[0]]}?" if close else ""
         raise ConfigError(
-            f"model: got {model!r}, allowed is a model of RecBole's or one of {', '.join(config.PRESETS)}{hint}"
+            f"model: got {model!r}, allowed is a model of RecBole's or one of {', '.join(variants.VARIANTS)}{hint}"
         ) from error
     recbole_keys.validate_dataset(found[2])
     return found
@@ -188,8 +185,8 @@ def _load_internal_config_dict(original, self, model, model_class, dataset):
         backbone = self.external_config_dict.get("backbone", internal["backbone"])
         settings = os.path.join(theirs, "model", f"{backbone}.yaml")
         if os.path.isfile(settings):
-            internal.update({key: value for key, value in _read(self, settings).items() if key not in config.KEYS})
-        self.parameters["EC4SRec"] = list(config.KEYS)
+            internal.update({key: value for key, value in _read(self, settings).items() if key not in keys.KEYS})
+        self.parameters["EC4SRec"] = list(keys.KEYS)
     unknown_to_recbole = not os.path.isfile(os.path.join(theirs, "dataset", f"{dataset}.yaml"))
     settings = ours / "dataset" / f"{dataset}.yaml"
     if settings.is_file() and (unknown_to_recbole or is_ours(model_class)):
@@ -204,13 +201,13 @@ def _get_final_config_dict(original, self):
     compat.read_the_order(final, given)
     packages = {cls.__module__.partition(".")[0] for cls in _readers(self.model_class, final)}
     theirs_or_ours = packages <= {"recbole", "recbole_ec4srec"}
-    known = known_keys(self) | set(config.KEYS)
+    known = known_keys(self) | set(keys.KEYS)
     recbole_keys.refuse_unknown({**self.file_config_dict, **self.variable_config_dict}, known, theirs_or_ours)
     recbole_keys.tell_unknown(self.cmd_config_dict, known)
-    config.validate_common(final)
+    keys.validate_common(final)
     model = self.model
     if is_ours(self.model_class):
-        config.validate(model, final)
+        keys.validate(model, final)
         model = final["backbone"]
     input_type = getattr(self.model_class, "input_type", None)
     recbole_keys.validate(final, model, final["MODEL_TYPE"], input_type, theirs_or_ours)
@@ -224,7 +221,7 @@ def _readers(model_class, settings) -> list:
         with suppress(ValueError, AttributeError, ImportError, TypeError):  # refused when it is built
             found.append(get_model(settings["backbone"]))
         with suppress(TypeError):
-            found.append(config.EXPLAINERS.get(settings["explainer"], model_class))
+            found.append(keys.EXPLAINERS.get(settings["explainer"], model_class))
     return found
 
 
@@ -260,7 +257,7 @@ def register() -> None:
     from recbole_ec4srec import model, quick_start
 
     spellings = {name: spelling for spelling, name in ALIASES.items()}
-    for name in config.PRESETS:
+    for name in variants.VARIANTS:
         register_model(getattr(model, name), *([spellings[name]] if name in spellings else []))
     configurator = "recbole.config.configurator"
     _wrap(configurator, ("Config", "_load_config_files"), _load_config_files)

@@ -8,10 +8,10 @@ import reprlib
 import warnings
 from pathlib import Path
 
-from recbole_ec4srec.config import FLAG, Number, Value, update_schedule
-from recbole_ec4srec.errors import DataError
+from recbole_ec4srec.config.rules import FLAG, Number, Value
+from recbole_ec4srec.config.schedule import update_schedule
+from recbole_ec4srec.errors import DataError, printable
 from recbole_ec4srec.page import render
-from recbole_ec4srec.printable import printable
 from recbole_ec4srec.resume import read_state
 
 

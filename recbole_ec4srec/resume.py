@@ -27,10 +27,9 @@ from recbole.trainer import S3RecTrainer, Trainer
 from recbole.utils import set_color
 
 from recbole_ec4srec.checkpoint import check_whole, load_checkpoint
-from recbole_ec4srec.config import AUTO
+from recbole_ec4srec.config.keys import AUTO
 from recbole_ec4srec.data.identity import check_same, differences, kept_in, remember
-from recbole_ec4srec.errors import ConfigError
-from recbole_ec4srec.printable import printable
+from recbole_ec4srec.errors import ConfigError, printable
 
 #: Settings that say where and how a training is computed, not what.
 ELSEWHERE = (

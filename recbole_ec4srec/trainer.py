@@ -10,7 +10,7 @@ import torch
 from recbole.trainer import Trainer
 from recbole.utils import set_color
 
-from recbole_ec4srec.config import update_schedule
+from recbole_ec4srec.config.schedule import update_schedule
 from recbole_ec4srec.data import EC4SRecTrainDataLoader
 from recbole_ec4srec.errors import ConfigError, NonFiniteError
 from recbole_ec4srec.explain import build_explainer

@@ -13,7 +13,7 @@ import recbole
 import test_keys
 from conftest import SMALL
 
-from recbole_ec4srec.config import KEYS
+from recbole_ec4srec.config.keys import KEYS
 from recbole_ec4srec.errors import RunError
 from recbole_ec4srec.experiments import __main__ as experiments
 from recbole_ec4srec.quick_start import run_hyper_command, run_recbole_command

@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 from recbole.config import Config
 
 from recbole_ec4srec import ConfigError
-from recbole_ec4srec.config import EXPLAINERS, KEYS, PRESETS, loss_weights, properties_dir, update_schedule, validate
+from recbole_ec4srec.config.keys import EXPLAINERS, KEYS, validate
+from recbole_ec4srec.config.objective import loss_weights
+from recbole_ec4srec.config.properties import properties_dir
+from recbole_ec4srec.config.schedule import update_schedule
+from recbole_ec4srec.config.variants import VARIANTS
 from recbole_ec4srec.model.backbone import backbone_class
 from recbole_ec4srec.quick_start import run_recbole_command
 
@@ -203,7 +207,7 @@ def test_what_makes_a_preset_that_preset_cannot_be_changed(model, key, value, fi
 
 
 def test_every_preset_is_accepted_as_it_comes():
-    for model in PRESETS:
+    for model in VARIANTS:
         assert config_of(model)["model"] == model
 
 
@@ -296,7 +300,7 @@ def test_every_key_stands_in_the_property_file_with_a_comment(key):
     assert re.search(rf"^{key}: [^#]+# \((str|float|int|bool|list of \w+)\) .{{15,}}", property_file("EC4SRec"), re.M)
 
 
-@pytest.mark.parametrize("model", [model for model in PRESETS if model != "EC4SRec"])
+@pytest.mark.parametrize("model", [model for model in VARIANTS if model != "EC4SRec"])
 def test_a_presets_file_has_no_key_that_ec4srecs_file_lacks(model):
     assert set(yaml.safe_load(property_file(model))) <= set(yaml.safe_load(property_file("EC4SRec")))
 
@@ -372,7 +376,7 @@ KEY = st.sampled_from([*KEYS, "epochs", "loss_type"]) | st.text(max_size=8)
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
-@given(st.sampled_from(list(PRESETS)), st.dictionaries(KEY, VALUE, max_size=4))
+@given(st.sampled_from(list(VARIANTS)), st.dictionaries(KEY, VALUE, max_size=4))
 @example("EC4SRec", {"tau": 10**400})
 @example("EC4SRec", {"epochs": 10**400, "num_updates": 10**400})
 def test_any_settings_are_either_normalised_or_refused(model, given):

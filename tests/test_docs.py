@@ -22,7 +22,7 @@ from recbole.config import Config
 
 import recbole_ec4srec
 from recbole_ec4srec import quick_start
-from recbole_ec4srec.config import EXPLAINERS, KEYS
+from recbole_ec4srec.config.keys import EXPLAINERS, KEYS
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"

@@ -10,7 +10,8 @@ import torch
 from recbole.model.layers import MultiHeadAttention
 from torch import nn
 
-from recbole_ec4srec.config import KEYS, ConfigError
+from recbole_ec4srec.config.keys import KEYS
+from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.explain import EXPLAINERS, Explainer, build_explainer, register_explainer
 
 BACKBONES = ["SASRec", "GRU4Rec", "Caser", "BERT4Rec"]

@@ -13,9 +13,8 @@ from conftest import SMALL, write_inter
 
 from recbole_ec4srec import cli, console, tuning
 from recbole_ec4srec.data import prepare, synthetic
-from recbole_ec4srec.errors import DataError
+from recbole_ec4srec.errors import DataError, printable
 from recbole_ec4srec.experiments import __main__ as experiments
-from recbole_ec4srec.printable import printable
 from recbole_ec4srec.quick_start import run_hyper_command, run_recbole_command
 
 README = Path(__file__).parent.parent / "README.md"

@@ -14,8 +14,8 @@ from recbole.quick_start import load_data_and_model
 from recbole.utils import utils
 
 from recbole_ec4srec import DataError, run, tuning
-from recbole_ec4srec.config import ConfigError
 from recbole_ec4srec.data.identity import fingerprint
+from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.inference import TrainedModel, recommend
 
 SEQUENCES = {f"u{u}": [f"i{(u + 3 * k) % 20}" for k in range(6 + u % 3)] for u in range(30)}

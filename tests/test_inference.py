@@ -14,13 +14,12 @@ from html_page import Page
 from recbole.utils.case_study import full_sort_topk
 
 from recbole_ec4srec import cli
-from recbole_ec4srec.errors import ConfigError, DataError
+from recbole_ec4srec.errors import ConfigError, DataError, printable
 from recbole_ec4srec.explain import Occlusion
 from recbole_ec4srec.inference import TrainedModel, explain_sequences, read_histories, recommend, rendering, views
 from recbole_ec4srec.inference.explanation import Explanation
 from recbole_ec4srec.inference.picture import picture
 from recbole_ec4srec.inference.titles import read_titles
-from recbole_ec4srec.printable import printable
 
 SVG = "{http://www.w3.org/2000/svg}"
 

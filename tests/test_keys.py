@@ -20,9 +20,12 @@ from recbole.utils import argument_list
 from test_config import BAD
 
 import recbole_ec4srec
-from recbole_ec4srec import ConfigError, recbole_keys, registry
-from recbole_ec4srec.config import KEYS, properties_dir, validate
-from recbole_ec4srec.recbole_keys import GENERAL, SET_BY_RECBOLE, UNLISTED, listed, of_model
+from recbole_ec4srec import ConfigError, registry
+from recbole_ec4srec.config import recbole_keys
+from recbole_ec4srec.config.keys import KEYS, validate
+from recbole_ec4srec.config.properties import properties_dir
+from recbole_ec4srec.config.recbole_keys import GENERAL, SET_BY_RECBOLE, UNLISTED, listed, of_model
+from recbole_ec4srec.config.variants import VARIANTS
 
 THEIRS = Path(recbole.__file__).parent
 NAN, INF = float("nan"), float("inf")
@@ -374,7 +377,7 @@ def try_ours():
 
 
 def validate_ours(settings):
-    from recbole_ec4srec.config import validate_common
+    from recbole_ec4srec.config.keys import validate_common
 
     if settings["ddp_backend"] is None or settings["resume"] is None:  # which RecBole's own models have not
         return validate("EC4SRec", settings)
@@ -436,7 +439,9 @@ def test_every_value_is_refused_in_words_or_runs(title):
     assert tried.number > 20
 
 
-@pytest.mark.parametrize("model", [*dict.fromkeys(registry._recboles_models()), *recbole_ec4srec.config.PRESETS])
+@pytest.mark.parametrize(
+    "model", [*dict.fromkeys(registry._recboles_models()), *VARIANTS]
+)
 def test_recboles_defaults_and_ours_pass(model):
     kind = registry.get_model(model).type.name
     needed = NEED.get(model, NEED["context"] if kind == "CONTEXT" else {})
@@ -447,7 +452,7 @@ def test_recboles_defaults_and_ours_pass(model):
 def test_our_files_of_settings_pass(file):
     if file.name == "printed.yaml":
         pytest.skip("results, no settings")
-    model = file.stem if file.stem in recbole_ec4srec.config.PRESETS else "EC4SRec"
+    model = file.stem if file.stem in VARIANTS else "EC4SRec"
     assert Config(model, "no-such-data", [str(file)])["model"] == model
 
 

@@ -12,8 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recbole_ec4srec import cli, resume
-from recbole_ec4srec.errors import DataError
-from recbole_ec4srec.printable import printable
+from recbole_ec4srec.errors import DataError, printable
 from recbole_ec4srec.report import read_run, report
 
 

@@ -17,7 +17,7 @@ from conftest import SMALL
 
 import recbole_ec4srec
 from recbole_ec4srec import resume
-from recbole_ec4srec.config import ConfigError
+from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.experiments import records
 from recbole_ec4srec.experiments.records import Run, settings_of
 from recbole_ec4srec.experiments.training import Training, record

@@ -15,7 +15,8 @@ from recbole.quick_start import objective_function
 from recbole.trainer import HyperTuning
 
 from recbole_ec4srec import tuning
-from recbole_ec4srec.config import ConfigError, properties_dir
+from recbole_ec4srec.config.properties import properties_dir
+from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.quick_start import run_hyper_command
 
 QUICK = {**SMALL, "epochs": 1, "n_layers": 1, "topk": [10], "metrics": ["NDCG"], "valid_metric": "NDCG@10"}
@@ -129,7 +130,7 @@ def test_the_papers_spaces_come_with_the_models_that_use_their_keys(model, make_
         make_config(model, epochs=6, **{key: values[position] for key, values in SPACES[model].items()})
 
 
-PRESETS = {
+VARIANTS = {
     "amazon-clothing": ({"mu_e": 0.2, "num_updates": 9}, ["EC4SRec", "EC4SRecSSL"]),
     "amazon-beauty-EC4SRecSSL": ({"mu_e": 0.3}, ["EC4SRecSSL"]),
 }
@@ -137,8 +138,8 @@ PRESETS = {
 
 def test_presets_hold_what_the_paper_finds_best_and_fit_their_models():
     files = {file.stem: str(file) for file in (properties_dir() / "presets").glob("*.yaml")}
-    assert files.keys() == PRESETS.keys()
-    for name, (settings, models) in PRESETS.items():
+    assert files.keys() == VARIANTS.keys()
+    for name, (settings, models) in VARIANTS.items():
         for model in models:
             config = Config(model, "-".join(name.split("-")[:2]), config_file_list=[files[name]])
             assert config.file_config_dict == settings

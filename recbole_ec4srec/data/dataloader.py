@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from recbole.data.dataloader import TrainDataLoader
 
-from recbole_ec4srec.config import VIEWS, loss_weights
+from recbole_ec4srec.config.objective import VIEWS, loss_weights
 from recbole_ec4srec.data.augmentation import GuidedAugmentation, RandomAugmentation
 from recbole_ec4srec.data.dataset import SequenceBatch
 from recbole_ec4srec.data.importance import ImportanceTable

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import yaml
 
-from recbole_ec4srec import console, recbole_keys
-from recbole_ec4srec.config import KEYS
+from recbole_ec4srec import console
+from recbole_ec4srec.config import recbole_keys
+from recbole_ec4srec.config.keys import KEYS
 from recbole_ec4srec.experiments import explanations, tables
 from recbole_ec4srec.experiments.diagnosis import diagnosis
 from recbole_ec4srec.experiments.plans import PLANS

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from recbole_ec4srec.config import ConfigError
 from recbole_ec4srec.console import show, tell
 from recbole_ec4srec.data.synthetic import HISTORY, IMPORTANT
+from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.experiments.plans import CONTROL, RANDOM_MASKING
 from recbole_ec4srec.experiments.tables import spread, write_csv, write_table
 from recbole_ec4srec.experiments.training import trained

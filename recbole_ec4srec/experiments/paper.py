@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import yaml
 
-from recbole_ec4srec.config import properties_dir
+from recbole_ec4srec.config.properties import properties_dir
 
 METRICS = ("hit@5", "hit@10", "ndcg@5", "ndcg@10")
 

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 import yaml
 
-from recbole_ec4srec.config import PRESETS, properties_dir
+from recbole_ec4srec.config.properties import properties_dir
+from recbole_ec4srec.config.variants import VARIANTS
 from recbole_ec4srec.resume import ELSEWHERE, plain_settings, replacing
 
 PACKAGES = ("recbole_ec4srec", "recbole", "torch", "numpy", "scipy", "captum")
@@ -46,7 +47,7 @@ def settings_of(model: str, dataset: str, own: dict, given: dict) -> dict:
     What makes a preset that preset cannot be given.
     """
     found = {**properties("paper.yaml"), **properties(f"dataset/{dataset}.yaml")}
-    fixed = PRESETS.get(model, {})
+    fixed = VARIANTS.get(model, {})
     return {**found, **own, **{key: value for key, value in given.items() if key not in fixed}}
 
 

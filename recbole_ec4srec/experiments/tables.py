@@ -6,11 +6,11 @@ import csv
 import statistics
 from pathlib import Path
 
-from recbole_ec4srec.config import update_schedule
+from recbole_ec4srec.config.schedule import update_schedule
+from recbole_ec4srec.errors import printable
 from recbole_ec4srec.experiments import records
 from recbole_ec4srec.experiments.plans import Plan
 from recbole_ec4srec.experiments.significance import compare, holm
-from recbole_ec4srec.printable import printable
 
 
 def spread(values) -> str:

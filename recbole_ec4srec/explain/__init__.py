@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from recbole_ec4srec.config import CAPTUM, EXPLAINERS, KEYS, ConfigError
+from recbole_ec4srec.config.keys import CAPTUM, EXPLAINERS, EXPLAINERS_BY_PREFIX, KEYS
+from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.explain.attention import Attention
 from recbole_ec4srec.explain.base import Explainer
-from recbole_ec4srec.explain.captum_method import CaptumMethod
+from recbole_ec4srec.explain.captum_method import CaptumMethod, captum_class
 from recbole_ec4srec.explain.controls import Oracle, Random
 from recbole_ec4srec.explain.integrated_gradients import IntegratedGradients
 from recbole_ec4srec.explain.occlusion import Occlusion
@@ -43,6 +44,7 @@ register_explainer(IntegratedGradients, "integrated_gradients")
 register_explainer(Attention, "attention")
 register_explainer(Random, "random")
 register_explainer(Oracle, "oracle")
+EXPLAINERS_BY_PREFIX[CAPTUM] = captum_class
 
 
 def build_explainer(config, model, name: str | None = None) -> Explainer:

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from recbole_ec4srec.config import ConfigError
 from recbole_ec4srec.data import ImportanceTable
 from recbole_ec4srec.data.files import check_lines, encoding_of
+from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.explain.base import Explainer
 
 

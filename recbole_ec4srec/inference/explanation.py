@@ -9,11 +9,10 @@ import pandas as pd
 import torch
 
 from recbole_ec4srec.data.importance import normalise
-from recbole_ec4srec.errors import ConfigError
+from recbole_ec4srec.errors import ConfigError, printable
 from recbole_ec4srec.explain import build_explainer
 from recbole_ec4srec.inference.trained import TrainedModel
 from recbole_ec4srec.model import EC4SRec
-from recbole_ec4srec.printable import printable
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import pandas as pd
 import torch
 
 from recbole_ec4srec.data.importance import normalise
+from recbole_ec4srec.errors import printable
 from recbole_ec4srec.page import render
-from recbole_ec4srec.printable import printable
 
 _RETRIEVED = ("rtrl", "ertrl+")
 

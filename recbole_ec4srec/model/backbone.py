@@ -14,7 +14,7 @@ from recbole.model.layers import FeedForward
 from recbole.utils import get_model
 from torch import Tensor, nn
 
-from recbole_ec4srec.config import ConfigError
+from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.model import sasrec
 from recbole_ec4srec.model.adapters import ADAPTERS, NO_ENCODERS, Adapter
 from recbole_ec4srec.model.cross_entropy import linear_cross_entropy

@@ -8,7 +8,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.model.loss import BPRLoss
 from torch import Tensor
 
-from recbole_ec4srec.config import VIEWS as VIEWS_OF
+from recbole_ec4srec.config.objective import VIEWS as VIEWS_OF
 from recbole_ec4srec.distributed import gather, mean
 from recbole_ec4srec.model.backbone import Backbone
 from recbole_ec4srec.model.losses import negative_loss, pair_loss, supervised_loss

@@ -22,8 +22,20 @@ from recbole.data.dataset import Dataset
 from recbole.evaluator import metric_types, metrics_dict
 from recbole.utils import EvaluatorType, InputType, ModelType, argument_list
 
+from recbole_ec4srec.config.rules import (
+    DictOf,
+    Either,
+    ListOf,
+    Number,
+    Parts,
+    Value,
+    check,
+    nearest,
+    one_of,
+    refuse,
+    unknown,
+)
 from recbole_ec4srec.errors import ConfigError
-from recbole_ec4srec.rules import DictOf, Either, ListOf, Number, Parts, Value, check, nearest, one_of, refuse, unknown
 
 _PROPERTIES = Path(recbole.__file__).parent / "properties"
 

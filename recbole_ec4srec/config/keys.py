@@ -9,38 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from recbole_ec4srec.config.objective import WARMUP_LOSSES
+from recbole_ec4srec.config.rules import FLAG, Number, Value, Words, check, one_of, refuse
+from recbole_ec4srec.config.variants import VARIANTS
 from recbole_ec4srec.errors import ConfigError
-from recbole_ec4srec.rules import FLAG, Number, Value, Words, check, one_of, refuse
 
 OPERATORS = ("crop", "mask", "reorder")
 NEGATIVE_OPERATORS = ("crop", "mask")
-WARMUP_LOSSES = ("cl", "sl")
 #: The classes behind the values of the key ``explainer``, by name; :mod:`recbole_ec4srec.explain` fills it.
 EXPLAINERS: dict = {}
+#: What finds the class of an explainer by the part of its name after a prefix; filled there, too.
+EXPLAINERS_BY_PREFIX: dict = {}
 CAPTUM = "captum:"
 #: Of ``resume``: the state of this configuration, where there is one; the empty text is no state at all.
 AUTO = "auto"
-
-ALIASES = {"EC4SRec(SSL)": "EC4SRecSSL", "EC4SRec(SL)": "EC4SRecSL"}
-
-#: What makes a preset that preset (section 4.4): changing one of these keys would make it another model.
-PRESETS = {
-    "EC4SRec": {},
-    "EC4SRecSSL": {"lambda_sl_pos": 0},
-    "EC4SRecSL": {"lambda_cl_pos": 0, "lambda_cl_neg": 0},
-    "CL4SRec": {"num_updates": 0, "update_epochs": [], "warmup": ["cl"]},
-    "DuoRec": {"num_updates": 0, "update_epochs": [], "warmup": ["sl"]},
-}
-
-
-#: The views that each contrastive loss takes from a batch.
-VIEWS = {
-    "cl": ("cl_1", "cl_2"),
-    "sl": ("sl",),
-    "cl_pos": ("cl_pos_1", "cl_pos_2"),
-    "cl_neg": ("cl_pos_1", "cl_pos_2", "cl_neg"),
-    "sl_pos": ("sl_pos",),
-}
 
 
 @dataclass(frozen=True)
@@ -63,9 +45,7 @@ class ExplainerName:
 
     def parse(self, value):
         if isinstance(value, str) and value.startswith(CAPTUM):
-            from recbole_ec4srec.explain.captum_method import captum_class  # captum takes a second to import
-
-            captum_class(value[len(CAPTUM) :])
+            EXPLAINERS_BY_PREFIX[CAPTUM](value[len(CAPTUM) :])
         elif value not in EXPLAINERS:
             raise ValueError
         return value
@@ -118,40 +98,6 @@ KEYS = {
 }
 
 
-def properties_dir() -> Path:
-    """The folder of our property files: inside the installed package, or beside it in a checkout."""
-    here = Path(__file__).resolve().parent
-    for folder in (here / "properties", here.parent / "properties"):
-        if (folder / "model").is_dir():
-            return folder
-    raise FileNotFoundError(f"recbole_ec4srec: no folder properties/ in {here} or beside it; install the package again")
-
-
-def update_schedule(epochs: int, num_updates: int, update_epochs: list) -> list:
-    """Epochs, counted from 1, at whose start the importance is recomputed (section 4.1).
-
-    ``update_epochs`` where it is given, else ``l * floor(N / (p + 1))`` for l = 1 … p with N ``epochs`` and p
-    ``num_updates``.
-    """
-    if update_epochs:
-        return list(update_epochs)
-    step = epochs // (num_updates + 1)
-    return [update * step for update in range(1, num_updates + 1)]
-
-
-def loss_weights(config, guided: bool) -> dict:
-    """Weights of the contrastive losses that take part in a phase, by the loss's name; those of weight 0 are left out.
-
-    Before the first importance update (``guided=False``): ``cl`` (Eq. 3) and ``sl`` (Eq. 4); after it: ``cl_pos``,
-    ``cl_neg`` (section 4.4.1) and ``sl_pos`` (Eq. 8), as in Eq. 6, 7 and 9.
-    """
-    if guided:
-        weights = {name: config[f"lambda_{name}"] for name in ("cl_pos", "cl_neg", "sl_pos")}
-    else:
-        weights = {name: config["lambda"] for name in WARMUP_LOSSES if name in config["warmup"]}
-    return {name: float(weight) for name, weight in weights.items() if weight > 0}
-
-
 def validate_common(config: dict) -> None:
     """Check the keys ``ddp_backend`` and ``resume``, which every model may have, RecBole's own too.
 
@@ -168,7 +114,7 @@ def validate(model: str, config: dict) -> None:
     """Check our keys in ``config`` (all settings, merged) and write them back in their normal form.
 
     Args:
-        model: one of :data:`PRESETS`, or a class derived from one of them.
+        model: one of :data:`~recbole_ec4srec.config.variants.VARIANTS`, or a class derived from one of them.
         config: RecBole's merged configuration, changed in place.
 
     Raises:
@@ -179,7 +125,7 @@ def validate(model: str, config: dict) -> None:
             raise ConfigError(f"{key}: missing; {model} needs {rule}")
         config[key] = check(key, config[key], rule)
 
-    for key, value in PRESETS.get(model, {}).items():
+    for key, value in VARIANTS.get(model, {}).items():
         if config[key] != value:
             refuse(key, config[key], f"{value!r} for {model}: with another value it is another model, see EC4SRec")
 
