@@ -14,11 +14,11 @@ import yaml
 from recbole_ec4srec import console, report
 from recbole_ec4srec.config.properties import properties_dir
 from recbole_ec4srec.console import show, tell
-from recbole_ec4srec.data.identity import differences
 from recbole_ec4srec.errors import ConfigError, DataError
 from recbole_ec4srec.inference import TrainedModel, explain_sequences, read_histories, recommend, rendering, views
 from recbole_ec4srec.inference.picture import picture
-from recbole_ec4srec.resume import plain_settings, replacing
+from recbole_ec4srec.storage.atomic import replacing
+from recbole_ec4srec.storage.settings import differences, plain_settings
 from recbole_ec4srec.version import __version__
 
 

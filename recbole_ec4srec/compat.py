@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from scipy.sparse import dok_matrix
 
-from recbole_ec4srec.checkpoint import load_checkpoint, save_checkpoint
+from recbole_ec4srec.storage.checkpoint import load_checkpoint, save_checkpoint
 
 
 def _read_and_write_checkpoints_of_recbole() -> None:

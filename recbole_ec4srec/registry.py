@@ -19,12 +19,13 @@ from importlib.machinery import ModuleSpec
 import yaml
 from recbole.utils import get_model
 
-from recbole_ec4srec import checkpoint, compat, distributed, resume
+from recbole_ec4srec import compat, distributed, resume
 from recbole_ec4srec.config import keys, recbole_keys, variants
 from recbole_ec4srec.config.properties import properties_dir
 from recbole_ec4srec.config.variants import ALIASES, canonical_name
 from recbole_ec4srec.data import checks, files, identity, order, presplit, saved
 from recbole_ec4srec.errors import ConfigError
+from recbole_ec4srec.storage import checkpoint
 
 WRITTEN_FOR = "RecBole 1.2.0 and 1.2.1"
 _REFUSALS = (ValueError, TypeError, NotImplementedError, RuntimeError)

@@ -10,55 +10,27 @@ between the two, the model is made again from the state; so the best model is al
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import os
 import pickle
 import random
-from contextlib import contextmanager
 from pathlib import Path
 from time import time
 
 import numpy as np
-import psutil
 import torch
 from recbole.trainer import S3RecTrainer, Trainer
 from recbole.utils import set_color
 
-from recbole_ec4srec.checkpoint import check_whole, load_checkpoint
 from recbole_ec4srec.config.keys import AUTO
-from recbole_ec4srec.data.identity import check_same, differences, kept_in, remember
+from recbole_ec4srec.data.identity import check_same, kept_in, remember
 from recbole_ec4srec.errors import ConfigError, printable
+from recbole_ec4srec.storage.atomic import remove_temporary, replacing
+from recbole_ec4srec.storage.checkpoint import check_whole, load_checkpoint
+from recbole_ec4srec.storage.settings import as_json, differences, plain, plain_settings
 
-#: Settings that say where and how a training is computed, not what.
-ELSEWHERE = (
-    "data_path",
-    "checkpoint_dir",
-    "pre_model_path",
-    "gpu_id",
-    "use_gpu",
-    "device",
-    "show_progress",
-    "worker",
-    "state",
-    "ddp_backend",
-    "resume",
-)
 _FORMAT = 2
-
-
-def plain_settings(config) -> dict:
-    """What of RecBole's configuration decides a training's outcome, as values that JSON can hold."""
-    found = {key: _as_json(value) for key, value in config.final_config_dict.items() if key not in ELSEWHERE}
-    return {key: json.loads(text) for key, text in found.items() if text is not None}
-
-
-def _as_json(value):
-    try:
-        return json.dumps(value, sort_keys=True, allow_nan=False)
-    except (TypeError, ValueError):  # objects of RecBole's own, which follow from the rest
-        return None
 
 
 class Resumable:
@@ -88,14 +60,14 @@ class Resumable:
     def keep_state(self, file: Path, continue_from: Path | None = None) -> None:
         """Leave the state in ``file``, and go on from ``continue_from``, or from what was left in ``file``."""
         self.state_file = file
-        _remove_temporary(file)
+        remove_temporary(file)
         left = [state for state in (file, _previous(file)) if state.is_file()]
         self._continue_from = left if continue_from is None else [continue_from]
 
     @property
     def settings(self) -> str:
         """What decides the outcome of this training, as JSON."""
-        return _as_json(self._settings)
+        return as_json(self._settings)
 
     @property
     def seconds(self) -> float:
@@ -210,7 +182,7 @@ class Resumable:
     def _recover_best_model(self, state_file):
         """See to it that the best model is that of :attr:`best`."""
         best_model, best = Path(self.saved_model_file), self.best["epoch"] - 1
-        _remove_temporary(best_model)
+        remove_temporary(best_model)
         if best == self.start_epoch - 1:
             self._save_checkpoint(best, verbose=False)
             return
@@ -280,28 +252,6 @@ def _previous(path):
     return path.with_name(f"{path.name}.previous")
 
 
-@contextmanager
-def replacing(path: Path):
-    """A name for a temporary file that takes the place of ``path`` in one step, once it is whole."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        if temporary.is_file():
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _remove_temporary(path):
-    """Remove what processes that were killed while they wrote ``path`` have left; nothing ever reads it."""
-    for left in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
-        process = left.name.split(".")[-2]
-        if process.isdigit() and not psutil.pid_exists(int(process)):
-            left.unlink(missing_ok=True)
-
-
 def read_state(path) -> dict:
     """What :func:`save_state` wrote; no code in the file is run.
 
@@ -341,11 +291,6 @@ def load_state(state: dict, trainer, train_data) -> None:
     torch.set_rng_state(drawn["torch"])
     if drawn["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(drawn["cuda"])
-
-
-def plain(metrics) -> dict | None:
-    """Metrics by name, as RecBole gives them, in Python's own numbers."""
-    return None if metrics is None else {name: float(value) for name, value in metrics.items()}
 
 
 def _of(part):

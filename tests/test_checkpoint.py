@@ -16,7 +16,7 @@ from recbole.trainer import Trainer
 from scipy import sparse
 
 import recbole_ec4srec
-from recbole_ec4srec import checkpoint
+from recbole_ec4srec.storage import checkpoint, pickles
 
 
 @pytest.mark.parametrize("model", ["EC4SRec", "EC4SRec(SL)", "SASRec", "BPR"])
@@ -263,7 +263,7 @@ class Harmless:
 
 
 def test_a_class_that_the_user_allows_is_let_through(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "_ALLOWED", set(checkpoint._ALLOWED))
+    monkeypatch.setattr(pickles, "_ALLOWED", set(pickles._ALLOWED))
     torch.save({"state_dict": {}, "other_parameter": Harmless()}, tmp_path / "own.pth")
     with pytest.raises(pickle.UnpicklingError, match=r"allow_in_checkpoints\(Harmless\)"):
         checkpoint.load_checkpoint(tmp_path / "own.pth")

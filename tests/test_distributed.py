@@ -19,7 +19,7 @@ from recbole.quick_start import quick_start as recbole_quick_start
 import recbole_ec4srec
 from recbole_ec4srec import EC4SRec, distributed, quick_start
 from recbole_ec4srec.errors import ConfigError
-from recbole_ec4srec.resume import plain
+from recbole_ec4srec.storage.settings import plain
 
 SETTINGS = {
     **SMALL,

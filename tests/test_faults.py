@@ -20,7 +20,8 @@ import torch
 import torch._dynamo  # Adam imports it, which takes seconds
 from conftest import SMALL, write_inter
 
-from recbole_ec4srec import checkpoint, quick_start, resume, trainer
+from recbole_ec4srec import quick_start, resume, trainer
+from recbole_ec4srec.storage import checkpoint
 
 SETTINGS = {
     **SMALL,

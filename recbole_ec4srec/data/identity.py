@@ -19,9 +19,10 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_ec4srec.checkpoint import load_checkpoint
 from recbole_ec4srec.data.order import follow_rows
 from recbole_ec4srec.errors import DataError
+from recbole_ec4srec.storage.checkpoint import load_checkpoint
+from recbole_ec4srec.storage.settings import differences
 
 _KEPT = "trained_on"
 
@@ -108,12 +109,6 @@ def _knows_users(model) -> bool:
 def kept_in(checkpoint: dict) -> dict | None:
     """What :func:`remember` left in a checkpoint or a state, or None where the package had no part in it."""
     return (checkpoint.get("other_parameter") or {}).get(_KEPT)
-
-
-def differences(theirs: dict, here: dict) -> str:
-    """What two dicts differ in, in words, five keys at the most; empty where they are the same."""
-    others = [key for key in {**theirs, **here} if theirs.get(key) != here.get(key)]
-    return ", ".join(f"{key} {theirs.get(key)!r}, here {here.get(key)!r}" for key in others[:5])
 
 
 def check_same(what, kept: dict | None, dataset) -> None:

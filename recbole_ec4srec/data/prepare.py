@@ -20,7 +20,7 @@ import numpy as np
 
 from recbole_ec4srec import console
 from recbole_ec4srec.errors import DataError
-from recbole_ec4srec.resume import replacing
+from recbole_ec4srec.storage.atomic import replacing
 
 #: Users, items and interactions that the paper's Table 2 counts.
 COUNTS = {

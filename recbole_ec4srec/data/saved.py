@@ -7,9 +7,9 @@ from logging import getLogger
 
 from torch.utils.data.distributed import DistributedSampler
 
-from recbole_ec4srec.data.identity import differences
 from recbole_ec4srec.distributed import place
 from recbole_ec4srec.errors import DataError
+from recbole_ec4srec.storage.settings import differences
 
 
 def save_split_dataloaders(original, config, dataloaders) -> None:

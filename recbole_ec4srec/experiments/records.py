@@ -18,7 +18,8 @@ import yaml
 
 from recbole_ec4srec.config.properties import properties_dir
 from recbole_ec4srec.config.variants import VARIANTS
-from recbole_ec4srec.resume import ELSEWHERE, plain_settings, replacing
+from recbole_ec4srec.storage.atomic import replacing
+from recbole_ec4srec.storage.settings import EXECUTION_KEYS, plain_settings
 
 PACKAGES = ("recbole_ec4srec", "recbole", "torch", "numpy", "scipy", "captum")
 
@@ -36,7 +37,7 @@ class Run:
     @property
     def name(self) -> str:
         """The same for the same training, whatever experiment asks for it and what it calls it."""
-        settings = {key: value for key, value in self.settings.items() if key not in (*ELSEWHERE, "seed")}
+        settings = {key: value for key, value in self.settings.items() if key not in (*EXECUTION_KEYS, "seed")}
         known = json.dumps([self.model, self.dataset, settings], sort_keys=True)
         return f"{self.dataset}-{self.model}-{hashlib.sha256(known.encode()).hexdigest()[:8]}-seed{self.seed}"
 
@@ -87,7 +88,7 @@ def write(folder: Path, run: Run, config, **found) -> None:
         "model": run.model,
         "dataset": run.dataset,
         "seed": run.seed,
-        "settings": {key: value for key, value in run.settings.items() if key not in ELSEWHERE},
+        "settings": {key: value for key, value in run.settings.items() if key not in EXECUTION_KEYS},
         **found,
         "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
         "threads": torch.get_num_threads(),

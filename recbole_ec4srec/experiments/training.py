@@ -13,13 +13,15 @@ from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_logger, init_seed
 
 import recbole_ec4srec  # noqa: F401
-from recbole_ec4srec.checkpoint import load_checkpoint
 from recbole_ec4srec.console import tell
 from recbole_ec4srec.data.identity import check_same, kept_in, remember
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.experiments import records, warmup
 from recbole_ec4srec.experiments.records import Run
-from recbole_ec4srec.resume import load_state, plain, read_state, remove_state, replacing, resumable, save_state
+from recbole_ec4srec.resume import load_state, read_state, remove_state, resumable, save_state
+from recbole_ec4srec.storage.atomic import replacing
+from recbole_ec4srec.storage.checkpoint import load_checkpoint
+from recbole_ec4srec.storage.settings import plain
 
 _TELL_EVERY = 10  # seconds
 

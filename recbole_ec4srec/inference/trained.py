@@ -13,12 +13,12 @@ from recbole.data import create_dataset, data_preparation
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import get_model, init_seed
 
-from recbole_ec4srec.checkpoint import load_checkpoint
 from recbole_ec4srec.data.dataset import SequenceBatch
 from recbole_ec4srec.data.identity import check_same, kept_in, recall
 from recbole_ec4srec.data.presplit import item_list_field
 from recbole_ec4srec.errors import DataError
 from recbole_ec4srec.inference.titles import read_titles
+from recbole_ec4srec.storage.checkpoint import load_checkpoint
 
 
 def _read(file) -> dict:
