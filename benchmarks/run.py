@@ -34,10 +34,10 @@ import recbole_ec4srec
 from recbole_ec4srec.data import augmentation
 from recbole_ec4srec.data.importance import normalise
 from recbole_ec4srec.data.retrieval import GuidedRetrieval, SameTargetIndex
+from recbole_ec4srec.encoder.kernels.cross_entropy import linear_cross_entropy
+from recbole_ec4srec.encoder.kernels.linear import linear, product
 from recbole_ec4srec.explain import build_explainer
 from recbole_ec4srec.inference import TrainedModel, recommend
-from recbole_ec4srec.model.cross_entropy import linear_cross_entropy
-from recbole_ec4srec.model.linear import linear, product
 
 PAPER = {"train_batch_size": 256, "MAX_ITEM_LIST_LENGTH": 50, "metrics": ["Hit", "NDCG"], "topk": [5, 10]}
 NO_CONTRAST = {"lambda": 0, "lambda_cl_pos": 0, "lambda_cl_neg": 0, "lambda_sl_pos": 0}

@@ -14,10 +14,10 @@ from recbole.utils import get_model
 from torch import nn
 
 from recbole_ec4srec import register_model
+from recbole_ec4srec.encoder import grouping
+from recbole_ec4srec.encoder.backbone import PADDING_FREE, Backbone
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.explain import build_explainer
-from recbole_ec4srec.model import grouping
-from recbole_ec4srec.model.backbone import PADDING_FREE, Backbone
 
 README = Path(__file__).parent.parent / "README.md"
 SEQUENTIAL = sorted(

@@ -15,7 +15,7 @@ from recbole_ec4srec.config.objective import loss_weights
 from recbole_ec4srec.config.properties import properties_dir
 from recbole_ec4srec.config.schedule import update_schedule
 from recbole_ec4srec.config.variants import VARIANTS
-from recbole_ec4srec.model.backbone import backbone_class
+from recbole_ec4srec.encoder.backbone import backbone_class
 from recbole_ec4srec.quick_start import run_recbole_command
 
 NO_NUMBERS = [None, True, "much", [0.5], {}, float("nan"), float("inf"), -float("inf")]

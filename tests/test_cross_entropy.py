@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from recbole_ec4srec.model import cross_entropy
-from recbole_ec4srec.model.cross_entropy import linear_cross_entropy
+from recbole_ec4srec.encoder.kernels import cross_entropy
+from recbole_ec4srec.encoder.kernels.cross_entropy import linear_cross_entropy
 
 
 def inputs(n, items, d, dtype=torch.float32):

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from recbole_ec4srec.model import sasrec
-from recbole_ec4srec.model.dropout import FastDropout, use_fast_dropout
+from recbole_ec4srec.encoder.kernels import sasrec
+from recbole_ec4srec.encoder.kernels.dropout import FastDropout, use_fast_dropout
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -133,8 +133,8 @@ def test_training_gives_the_same_losses_with_and_without_grouping(experiment, mo
     curves = []
     for grouped in (True, False):
         if not grouped:
-            monkeypatch.setattr("recbole_ec4srec.model.backbone.FAST_ENCODERS", {})
-            monkeypatch.setattr("recbole_ec4srec.model.backbone.PADDING_FREE", ())
+            monkeypatch.setattr("recbole_ec4srec.encoder.backbone.FAST_ENCODERS", {})
+            monkeypatch.setattr("recbole_ec4srec.encoder.backbone.PADDING_FREE", ())
         e = experiment(hidden_dropout_prob=0.0, attn_dropout_prob=0.0)
         curve = []
         while len(curve) < 100:

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recbole.model.sequential_recommender import GRU4Rec, SASRec
 
-from recbole_ec4srec.model import grouping
-from recbole_ec4srec.model.grouping import group_bounds
+from recbole_ec4srec.encoder import grouping
+from recbole_ec4srec.encoder.grouping import group_bounds
 
 PROPERTY = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 lengths_of = st.lists(st.integers(1, 300), min_size=1, max_size=8)

@@ -5,8 +5,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from recbole_ec4srec.model import linear as ours
-from recbole_ec4srec.model.linear import MANY_ROWS, ROWS, by_blocks, linear, product, rows_to_add, use_fast_linear
+from recbole_ec4srec.encoder.kernels import linear as ours
+from recbole_ec4srec.encoder.kernels.linear import (
+    MANY_ROWS,
+    ROWS,
+    by_blocks,
+    linear,
+    product,
+    rows_to_add,
+    use_fast_linear,
+)
 
 
 def numbers(*shape):

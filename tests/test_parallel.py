@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from recbole_ec4srec.parallel import for_each
+from recbole_ec4srec.encoder.kernels.parallel import for_each
 
 
 @pytest.fixture(params=[1, 2, 3])

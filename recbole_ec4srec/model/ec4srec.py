@@ -10,7 +10,7 @@ from torch import Tensor
 
 from recbole_ec4srec.config.objective import VIEWS as VIEWS_OF
 from recbole_ec4srec.distributed import gather, mean
-from recbole_ec4srec.model.backbone import Backbone
+from recbole_ec4srec.encoder.backbone import Backbone
 from recbole_ec4srec.model.losses import negative_loss, pair_loss, supervised_loss
 
 
@@ -31,6 +31,9 @@ class EC4SRec(SequentialRecommender):
     L_sl+      ``sl_pos``                     ``lambda_sl_pos``
     ========== ============================== ==================
     """
+
+    #: It is no encoder itself.
+    has_backbone = True
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)

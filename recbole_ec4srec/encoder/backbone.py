@@ -14,13 +14,13 @@ from recbole.model.layers import FeedForward
 from recbole.utils import get_model
 from torch import Tensor, nn
 
+from recbole_ec4srec.encoder.adapters import ADAPTERS, NO_ENCODERS, Adapter
+from recbole_ec4srec.encoder.grouping import group_bounds
+from recbole_ec4srec.encoder.kernels import sasrec
+from recbole_ec4srec.encoder.kernels.cross_entropy import linear_cross_entropy
+from recbole_ec4srec.encoder.kernels.dropout import use_fast_dropout
+from recbole_ec4srec.encoder.kernels.linear import linear, use_fast_linear
 from recbole_ec4srec.errors import ConfigError
-from recbole_ec4srec.model import sasrec
-from recbole_ec4srec.model.adapters import ADAPTERS, NO_ENCODERS, Adapter
-from recbole_ec4srec.model.cross_entropy import linear_cross_entropy
-from recbole_ec4srec.model.dropout import use_fast_dropout
-from recbole_ec4srec.model.grouping import group_bounds
-from recbole_ec4srec.model.linear import linear, use_fast_linear
 
 #: Backbones for which cutting the padding on the right changes no number.
 PADDING_FREE = (
@@ -48,8 +48,6 @@ def backbone_class(name: str) -> type:
     Raises:
         ConfigError: it is no sequential recommender, or cannot be used as an encoder; the reason is told.
     """
-    from recbole_ec4srec.registry import is_ours  # which needs this module
-
     try:
         found = get_model(name)
     except (ValueError, AttributeError, ImportError):
@@ -58,7 +56,7 @@ def backbone_class(name: str) -> type:
         ) from None
     if not issubclass(found, SequentialRecommender):
         raise ConfigError(f"backbone: got {name!r}, which is no sequential recommender")
-    if is_ours(found):
+    if getattr(found, "has_backbone", False):
         raise ConfigError(f"backbone: got {name!r}, which has a backbone itself")
     if name in NO_ENCODERS:
         raise ConfigError(f"backbone: got {name!r}, {NO_ENCODERS[name]}")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from recbole_ec4srec.model.linear import product
+from recbole_ec4srec.encoder.kernels.linear import product
 
 # Scores at a time: on a CPU few enough to stay in a cache, elsewhere enough to fill the machine. But every chunk reads
 # the weights and adds to their gradient, so with many items the chunks must not be too many.

@@ -2,7 +2,7 @@
 
 Most need no word: ``forward`` of the sequence (and its length, and its user) gives the representation, and scores are
 its products with the rows of ``item_embedding``. :class:`Adapter` is that; the others are told apart by name. Whether
-it holds for a backbone is not assumed: :class:`~recbole_ec4srec.model.backbone.Backbone` compares its scores with
+it holds for a backbone is not assumed: :class:`~recbole_ec4srec.encoder.backbone.Backbone` compares its scores with
 RecBole's when it is built.
 """
 

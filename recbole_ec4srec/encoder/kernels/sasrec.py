@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_ec4srec.model.linear import by_blocks, linear, rows_to_add
+from recbole_ec4srec.encoder.kernels.linear import by_blocks, linear, rows_to_add
 
 
 def encode(model, item_seq: Tensor, item_seq_len: Tensor, groups, item_embedding: Tensor | None = None) -> Tensor:

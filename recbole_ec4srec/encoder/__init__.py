@@ -1,0 +1,1 @@
+"""RecBole's sequential recommenders as encoders of sequences with a mask item."""

@@ -1,0 +1,1 @@
+"""The same numbers sooner: what makes encoders, products and dropout fast."""
