@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 
 import recbole.quick_start.quick_start as recbole_quick_start
 from torch.multiprocessing import ProcessRaisedException
@@ -13,20 +12,6 @@ from recbole_ec4srec import console, registry
 from recbole_ec4srec.config import recbole_keys
 from recbole_ec4srec.config.keys import KEYS
 from recbole_ec4srec.errors import ConfigError, DataError, NonFiniteError
-
-# Bound before RecBole's name of it is replaced by ours (see registry.register).
-_run_recboles = recbole_quick_start.run_recboles
-_LAST_SECONDS = 2
-
-
-def run_recboles(rank, *args):
-    """RecBole's entry point of a worker process; unpickling a reference to this one registers our models there."""
-    try:
-        return _run_recboles(rank, *args)
-    except Exception:
-        # The others fail too, when this one is gone, and the error to be told is that of the first to end.
-        time.sleep(_LAST_SECONDS)
-        raise
 
 
 def run(model, dataset, config_file_list=None, config_dict=None, saved=True, **processes) -> dict:

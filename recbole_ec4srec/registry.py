@@ -19,13 +19,17 @@ from importlib.machinery import ModuleSpec
 import yaml
 from recbole.utils import get_model
 
-from recbole_ec4srec import compat, distributed, resume
+from recbole_ec4srec import compat, model
 from recbole_ec4srec.config import keys, recbole_keys, variants
 from recbole_ec4srec.config.properties import properties_dir
 from recbole_ec4srec.config.variants import ALIASES, canonical_name
-from recbole_ec4srec.data import checks, files, identity, order, presplit, saved
+from recbole_ec4srec.data import EC4SRecDataset, EC4SRecTrainDataLoader, checks, files, identity, order, presplit
 from recbole_ec4srec.errors import ConfigError
+from recbole_ec4srec.model import EC4SRec
+from recbole_ec4srec.model.collectives import rank_and_size
 from recbole_ec4srec.storage import checkpoint
+from recbole_ec4srec.training import distributed, loaders, resume
+from recbole_ec4srec.training.trainer import EC4SRecTrainer
 
 WRITTEN_FOR = "RecBole 1.2.0 and 1.2.1"
 _REFUSALS = (ValueError, TypeError, NotImplementedError, RuntimeError)
@@ -61,8 +65,6 @@ def _wrap(module: str, path: tuple, wrapper) -> None:
 
 
 def is_ours(model_class) -> bool:
-    from recbole_ec4srec.model import EC4SRec
-
     return isinstance(model_class, type) and issubclass(model_class, EC4SRec)
 
 
@@ -93,9 +95,6 @@ def register_model(model_class: type, *spellings: str) -> None:
         setattr(module, name, model_class)
         sys.modules[path] = module
         if is_ours(model_class):
-            from recbole_ec4srec.data import EC4SRecDataset
-            from recbole_ec4srec.trainer import EC4SRecTrainer
-
             setattr(_recbole("recbole.trainer"), f"{name}Trainer", EC4SRecTrainer)
             setattr(_recbole("recbole.data.dataset"), f"{name}Dataset", EC4SRecDataset)
 
@@ -232,8 +231,6 @@ def known_keys(config) -> set:
 
 
 def _get_dataloader(original, settings, phase):
-    from recbole_ec4srec.data import EC4SRecTrainDataLoader
-
     return EC4SRecTrainDataLoader if phase == "train" and is_ours(settings.model_class) else original(settings, phase)
 
 
@@ -244,7 +241,7 @@ def _fit(original, trainer, train_data, *args, **options):
 
 def _get_trainer(original, *args):
     trainer = resume.resumable(original(*args))
-    if distributed.place()[1] == 1:
+    if rank_and_size()[1] == 1:
         return trainer
     return type(trainer.__name__, (distributed.Synchronised, trainer), {"__module__": trainer.__module__})
 
@@ -255,8 +252,6 @@ def register() -> None:
     Raises:
         ImportError: this version of RecBole lacks something that the plugin hooks into; it is named.
     """
-    from recbole_ec4srec import model, quick_start
-
     spellings = {name: spelling for spelling, name in ALIASES.items()}
     for name in variants.VARIANTS:
         register_model(getattr(model, name), *([spellings[name]] if name in spellings else []))
@@ -282,10 +277,10 @@ def register() -> None:
     _wrap(data, ("Dataset", "_user_item_feat_preparation"), identity.prepare_features)
     _wrap(data, ("Dataset", "sort"), order.sort)
     _wrap("recbole.data.utils", ("get_dataloader",), _get_dataloader)
-    _wrap("recbole.data.utils", ("save_split_dataloaders",), saved.save_split_dataloaders)
-    _wrap("recbole.data.utils", ("load_split_dataloaders",), saved.load_split_dataloaders)
+    _wrap("recbole.data.utils", ("save_split_dataloaders",), loaders.save_split_dataloaders)
+    _wrap("recbole.data.utils", ("load_split_dataloaders",), loaders.load_split_dataloaders)
     for module in ("recbole.data.utils", "recbole.data", "recbole.quick_start.quick_start"):
-        _wrap(module, ("data_preparation",), saved.data_preparation)
+        _wrap(module, ("data_preparation",), loaders.data_preparation)
     for module in ("recbole.quick_start.quick_start", "recbole.quick_start"):
         _wrap(module, ("load_data_and_model",), identity.load_data_and_model)
     _wrap("recbole.trainer.trainer", ("Trainer", "fit"), _fit)
@@ -300,4 +295,4 @@ def register() -> None:
     _wrap("recbole.trainer.trainer", ("Trainer", "evaluate"), compat.evaluated)
     # Worker processes start from RecBole's function; ours is the same after importing this package.
     _recbole("recbole.quick_start.quick_start", "run_recboles")
-    importlib.import_module("recbole.quick_start.quick_start").run_recboles = quick_start.run_recboles
+    importlib.import_module("recbole.quick_start.quick_start").run_recboles = distributed.run_recboles

@@ -12,7 +12,7 @@ from recbole_ec4srec.config.rules import FLAG, Number, Value
 from recbole_ec4srec.config.schedule import update_schedule
 from recbole_ec4srec.errors import DataError, printable
 from recbole_ec4srec.page import render
-from recbole_ec4srec.resume import read_state
+from recbole_ec4srec.training.resume import read_state
 
 
 def read_run(path) -> dict:

@@ -17,9 +17,10 @@ from recbole.config import Config
 from recbole.quick_start import quick_start as recbole_quick_start
 
 import recbole_ec4srec
-from recbole_ec4srec import EC4SRec, distributed, quick_start
+from recbole_ec4srec import EC4SRec, quick_start
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.storage.settings import plain
+from recbole_ec4srec.training import distributed
 
 SETTINGS = {
     **SMALL,
@@ -166,7 +167,7 @@ def second_ends(end, rank, *args):
     if rank == 1:
         calculate_loss, calls = EC4SRec.calculate_loss, itertools.count()
         EC4SRec.calculate_loss = lambda *batch: end() if next(calls) == 5 else calculate_loss(*batch)
-    quick_start.run_recboles(rank, *args)
+    distributed.run_recboles(rank, *args)
 
 
 @pytest.mark.parametrize(

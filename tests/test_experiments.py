@@ -17,7 +17,7 @@ from recbole_ec4srec.experiments import records, warmup
 from recbole_ec4srec.experiments.diagnosis import _representations
 from recbole_ec4srec.experiments.plans import PLANS
 from recbole_ec4srec.experiments.tables import spread
-from recbole_ec4srec.trainer import EC4SRecTrainer
+from recbole_ec4srec.training.trainer import EC4SRecTrainer
 
 ROOT = Path(__file__).parent.parent
 

@@ -20,8 +20,9 @@ import torch
 import torch._dynamo  # Adam imports it, which takes seconds
 from conftest import SMALL, write_inter
 
-from recbole_ec4srec import quick_start, resume, trainer
+from recbole_ec4srec import quick_start
 from recbole_ec4srec.storage import checkpoint
+from recbole_ec4srec.training import resume, trainer
 
 SETTINGS = {
     **SMALL,

@@ -24,7 +24,7 @@ from recbole.utils.case_study import full_sort_scores, full_sort_topk
 import recbole_ec4srec
 from recbole_ec4srec import EC4SRec, register, register_model
 from recbole_ec4srec.data import EC4SRecDataset, EC4SRecTrainDataLoader
-from recbole_ec4srec.trainer import EC4SRecTrainer
+from recbole_ec4srec.training.trainer import EC4SRecTrainer
 
 ALIASES = {"EC4SRec(SSL)": "EC4SRecSSL", "EC4SRec(SL)": "EC4SRecSL"}
 QUICK = {**SMALL, "epochs": 1, "n_layers": 1}

@@ -11,9 +11,10 @@ from html_page import Page
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recbole_ec4srec import cli, resume
+from recbole_ec4srec import cli
 from recbole_ec4srec.errors import DataError, printable
 from recbole_ec4srec.report import read_run, report
+from recbole_ec4srec.training import resume
 
 
 @pytest.fixture

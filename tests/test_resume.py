@@ -16,11 +16,11 @@ import torch
 from conftest import SMALL
 
 import recbole_ec4srec
-from recbole_ec4srec import resume
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.experiments import records
 from recbole_ec4srec.experiments.records import Run, settings_of
 from recbole_ec4srec.experiments.training import Training, record
+from recbole_ec4srec.training import resume
 
 EPOCHS = {"epochs": 6, "stopping_step": 9, "eval_batch_size": 64}
 OURS = {"update_epochs": [2, 5]}

@@ -18,10 +18,10 @@ from recbole_ec4srec.data.identity import check_same, kept_in, remember
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.experiments import records, warmup
 from recbole_ec4srec.experiments.records import Run
-from recbole_ec4srec.resume import load_state, read_state, remove_state, resumable, save_state
 from recbole_ec4srec.storage.atomic import replacing
 from recbole_ec4srec.storage.checkpoint import load_checkpoint
 from recbole_ec4srec.storage.settings import plain
+from recbole_ec4srec.training.resume import load_state, read_state, remove_state, resumable, save_state
 
 _TELL_EVERY = 10  # seconds
 

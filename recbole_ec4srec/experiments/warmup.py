@@ -18,8 +18,8 @@ import torch
 from recbole.utils import early_stopping
 
 from recbole_ec4srec.experiments.records import Run
-from recbole_ec4srec.resume import read_state
 from recbole_ec4srec.storage.atomic import replacing
+from recbole_ec4srec.training.resume import read_state
 
 #: Settings that have no part in a training before its first importance update.
 GUIDED = (

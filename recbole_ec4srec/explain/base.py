@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from recbole_ec4srec.data import ImportanceTable
-from recbole_ec4srec.distributed import add_up, share
+from recbole_ec4srec.model.collectives import add_up, share
 
 # Where an outcome needs the scores of all items, they are computed for so many sequences and items at a time: on a CPU
 # few enough to be reduced while they are in a cache, which halves the time.

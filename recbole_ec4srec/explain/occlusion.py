@@ -7,9 +7,9 @@ import torch
 from tqdm import tqdm
 
 from recbole_ec4srec.data import ImportanceTable
-from recbole_ec4srec.distributed import add_up, share
 from recbole_ec4srec.encoder.kernels.parallel import for_each
 from recbole_ec4srec.explain.base import Explainer, in_parts
+from recbole_ec4srec.model.collectives import add_up, share
 
 
 class Occlusion(Explainer):

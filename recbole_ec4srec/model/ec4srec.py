@@ -9,8 +9,8 @@ from recbole.model.loss import BPRLoss
 from torch import Tensor
 
 from recbole_ec4srec.config.objective import VIEWS as VIEWS_OF
-from recbole_ec4srec.distributed import gather, mean
 from recbole_ec4srec.encoder.backbone import Backbone
+from recbole_ec4srec.model.collectives import gather, mean
 from recbole_ec4srec.model.losses import negative_loss, pair_loss, supervised_loss
 
 

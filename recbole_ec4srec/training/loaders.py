@@ -7,14 +7,14 @@ from logging import getLogger
 
 from torch.utils.data.distributed import DistributedSampler
 
-from recbole_ec4srec.distributed import place
 from recbole_ec4srec.errors import DataError
+from recbole_ec4srec.model.collectives import rank_and_size
 from recbole_ec4srec.storage.settings import differences
 
 
 def save_split_dataloaders(original, config, dataloaders) -> None:
     """RecBole's function. Of several processes each has loaders for a share of the data, which nobody else can use."""
-    if place()[1] > 1:
+    if rank_and_size()[1] > 1:
         getLogger().warning("save_dataloaders: not done where several processes share the data")
         return
     generators = [loader.generator for loader in dataloaders]
@@ -26,7 +26,7 @@ def save_split_dataloaders(original, config, dataloaders) -> None:
 def load_split_dataloaders(original, config):
     """RecBole's function; None, for loaders to be made anew, where what is saved is a share of the data or would be
     shared."""
-    found = None if place()[1] > 1 else original(config)
+    found = None if rank_and_size()[1] > 1 else original(config)
     if found and any(isinstance(loader.sampler, DistributedSampler) for loader in found):
         getLogger().warning("saved dataloaders are left aside: they are those of one of several processes")
         return None

@@ -7,57 +7,14 @@ is no average over instances, the contrastive losses, the importance table and t
 from __future__ import annotations
 
 import logging
+import time
 
+import recbole.quick_start.quick_start as recbole_quick_start
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
 from recbole_ec4srec.errors import ConfigError
-
-
-def place() -> tuple[int, int]:
-    """The rank of this process and how many there are."""
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank(), dist.get_world_size()
-    return 0, 1
-
-
-def gather(tensor: Tensor) -> Tensor:
-    """The rows of all processes, ``[size * B, …]``, from the ``[B, …]`` of each.
-
-    Gradients reach this process's own rows, ``size`` times as large: the average over the processes, each with the same
-    loss of all rows, is then the gradient of that loss.
-    """
-    rank, size = place()
-    if size == 1:
-        return tensor
-    if tensor.dtype == torch.bool:  # gloo has none in torch 2.0
-        return gather(tensor.byte()).bool()
-    own = tensor.detach().contiguous()
-    parts = [torch.empty_like(own) for _ in range(size)]
-    dist.all_gather(parts, own)
-    if tensor.requires_grad:
-        parts[rank] = own + size * (tensor - own)
-    return torch.cat(parts)
-
-
-def mean(loss: Tensor) -> Tensor:
-    """The mean of a loss that each process has of its own instances; all have equally many."""
-    return loss if place()[1] == 1 else gather(loss.reshape(1)).mean()
-
-
-def share(parts):
-    """Those of ``parts`` that are this process's to work on."""
-    rank, size = place()
-    return parts[rank::size]
-
-
-def add_up(tensor: Tensor, device) -> None:
-    """Replace ``tensor`` by its sum over all processes, which talk on ``device``."""
-    if place()[1] > 1:
-        total = tensor.to(device)
-        dist.all_reduce(total)
-        tensor.copy_(total)
+from recbole_ec4srec.model.collectives import rank_and_size
 
 
 class Synchronised:
@@ -97,7 +54,7 @@ def _give_each_once(sampler) -> None:
 def _of_all_users(found):
     """What RecBole's metrics are computed from, with the rows of all processes."""
     rows = {name: rows for name, rows in found._data_dict.items() if name.startswith("rec.") or name == "data.label"}
-    parts = [None] * place()[1]
+    parts = [None] * rank_and_size()[1]
     dist.all_gather_object(parts, rows)
     for name in rows:
         found.set(name, torch.cat([part[name] for part in parts]))
@@ -147,7 +104,7 @@ def data_parallel(original, module, device_ids=None, **options):
 
 def init_logger(original, config) -> None:
     """RecBole's, which opens a file, in the first process alone."""
-    if place()[0] == 0:
+    if rank_and_size()[0] == 0:
         original(config)
     else:
         logging.basicConfig(level=logging.ERROR)
@@ -155,7 +112,7 @@ def init_logger(original, config) -> None:
 
 def get_tensorboard(original, logger):
     """RecBole's, which writes a file, in the first process alone."""
-    return original(logger) if place()[0] == 0 else _Silent()
+    return original(logger) if rank_and_size()[0] == 0 else _Silent()
 
 
 class _Silent:
@@ -163,3 +120,18 @@ class _Silent:
 
     def __getattr__(self, name):
         return lambda *args, **options: None
+
+
+# Bound before RecBole's name of it is replaced by ours (see plugin.registry).
+_run_recboles = recbole_quick_start.run_recboles
+_LAST_SECONDS = 2
+
+
+def run_recboles(rank, *args):
+    """RecBole's entry point of a worker process; unpickling a reference to this one registers our models there."""
+    try:
+        return _run_recboles(rank, *args)
+    except Exception:
+        # The others fail too, when this one is gone, and the error to be told is that of the first to end.
+        time.sleep(_LAST_SECONDS)
+        raise

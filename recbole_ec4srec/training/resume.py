@@ -29,6 +29,7 @@ from recbole_ec4srec.errors import ConfigError, printable
 from recbole_ec4srec.storage.atomic import remove_temporary, replacing
 from recbole_ec4srec.storage.checkpoint import check_whole, load_checkpoint
 from recbole_ec4srec.storage.settings import as_json, differences, plain, plain_settings
+from recbole_ec4srec.training.trainer import EC4SRecTrainer
 
 _FORMAT = 2
 
@@ -43,7 +44,7 @@ class Resumable:
     Attributes:
         state_file: where the state goes, or None.
         history: of every evaluated epoch its number (from 1), seconds, training loss and validation metrics, and what
-            :attr:`~recbole_ec4srec.trainer.EC4SRecTrainer.noted` has of it.
+            :attr:`~recbole_ec4srec.training.trainer.EC4SRecTrainer.noted` has of it.
     """
 
     def __init__(self, config, model):
@@ -199,8 +200,6 @@ class Resumable:
 
 def resumable(trainer_class: type) -> type:
     """``trainer_class`` with :class:`Resumable` mixed in; as it is where its ``fit`` is not RecBole's common one."""
-    from recbole_ec4srec.trainer import EC4SRecTrainer
-
     if trainer_class.fit not in (Trainer.fit, EC4SRecTrainer.fit, S3RecTrainer.fit):
         return trainer_class
     return type(trainer_class.__name__, (Resumable, trainer_class), {"__module__": trainer_class.__module__})

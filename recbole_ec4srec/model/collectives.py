@@ -1,0 +1,56 @@
+"""What several processes (RecBole's ``--nproc``) compute together.
+
+Instances are divided among the processes, and ``DistributedDataParallel`` averages the gradients of their losses. What
+is no average over instances, the contrastive losses and the importance table, is made from what all have.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def rank_and_size() -> tuple[int, int]:
+    """The rank of this process and how many there are."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def gather(tensor: Tensor) -> Tensor:
+    """The rows of all processes, ``[size * B, …]``, from the ``[B, …]`` of each.
+
+    Gradients reach this process's own rows, ``size`` times as large: the average over the processes, each with the same
+    loss of all rows, is then the gradient of that loss.
+    """
+    rank, size = rank_and_size()
+    if size == 1:
+        return tensor
+    if tensor.dtype == torch.bool:  # gloo has none in torch 2.0
+        return gather(tensor.byte()).bool()
+    own = tensor.detach().contiguous()
+    parts = [torch.empty_like(own) for _ in range(size)]
+    dist.all_gather(parts, own)
+    if tensor.requires_grad:
+        parts[rank] = own + size * (tensor - own)
+    return torch.cat(parts)
+
+
+def mean(loss: Tensor) -> Tensor:
+    """The mean of a loss that each process has of its own instances; all have equally many."""
+    return loss if rank_and_size()[1] == 1 else gather(loss.reshape(1)).mean()
+
+
+def share(parts):
+    """Those of ``parts`` that are this process's to work on."""
+    rank, size = rank_and_size()
+    return parts[rank::size]
+
+
+def add_up(tensor: Tensor, device) -> None:
+    """Replace ``tensor`` by its sum over all processes, which talk on ``device``."""
+    if rank_and_size()[1] > 1:
+        total = tensor.to(device)
+        dist.all_reduce(total)
+        tensor.copy_(total)

@@ -1,0 +1,1 @@
+"""Training: the schedule of importance updates, resuming, several processes."""
