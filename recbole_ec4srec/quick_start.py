@@ -8,10 +8,11 @@ import sys
 import recbole.quick_start.quick_start as recbole_quick_start
 from torch.multiprocessing import ProcessRaisedException
 
-from recbole_ec4srec import console, registry
+from recbole_ec4srec import console
 from recbole_ec4srec.config import recbole_keys
 from recbole_ec4srec.config.keys import KEYS
 from recbole_ec4srec.errors import ConfigError, DataError, NonFiniteError
+from recbole_ec4srec.plugin import registry
 
 
 def run(model, dataset, config_file_list=None, config_dict=None, saved=True, **processes) -> dict:

@@ -31,8 +31,8 @@ from recbole_ec4srec.config.properties import properties_dir
 from recbole_ec4srec.config.variants import canonical_name
 from recbole_ec4srec.console import show, tell
 from recbole_ec4srec.errors import ConfigError, printable
+from recbole_ec4srec.plugin.registry import known_keys
 from recbole_ec4srec.quick_start import objective_function
-from recbole_ec4srec.registry import known_keys
 from recbole_ec4srec.storage.settings import differences, plain, plain_settings
 
 #: What stands behind the kinds of parameters in a file of RecBole's.

@@ -20,12 +20,13 @@ from recbole.utils import argument_list
 from test_config import BAD
 
 import recbole_ec4srec
-from recbole_ec4srec import ConfigError, registry
+from recbole_ec4srec import ConfigError
 from recbole_ec4srec.config import recbole_keys
 from recbole_ec4srec.config.keys import KEYS, validate
 from recbole_ec4srec.config.properties import properties_dir
 from recbole_ec4srec.config.recbole_keys import GENERAL, SET_BY_RECBOLE, UNLISTED, listed, of_model
 from recbole_ec4srec.config.variants import VARIANTS
+from recbole_ec4srec.plugin import registry
 
 THEIRS = Path(recbole.__file__).parent
 NAN, INF = float("nan"), float("inf")

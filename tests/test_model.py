@@ -11,8 +11,8 @@ from recbole.utils import get_model
 from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 
-from recbole_ec4srec import compat
 from recbole_ec4srec.data.dataset import SequenceBatch
+from recbole_ec4srec.plugin import compat
 
 NO_CONTRAST = {"lambda": 0, "lambda_cl_pos": 0, "lambda_cl_neg": 0, "lambda_sl_pos": 0}
 GUIDED = ["EC4SRec", "EC4SRecSSL", "EC4SRecSL"]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from recbole.trainer import Trainer
 
-from recbole_ec4srec import compat
 from recbole_ec4srec.errors import NonFiniteError
+from recbole_ec4srec.plugin import compat
 
 WARMUP, GUIDED = ("rec", "cl", "sl"), ("rec", "cl_pos", "cl_neg", "sl_pos")
 

@@ -19,7 +19,7 @@ from importlib.machinery import ModuleSpec
 import yaml
 from recbole.utils import get_model
 
-from recbole_ec4srec import compat, model
+from recbole_ec4srec import model
 from recbole_ec4srec.config import keys, recbole_keys, variants
 from recbole_ec4srec.config.properties import properties_dir
 from recbole_ec4srec.config.variants import ALIASES, canonical_name
@@ -27,6 +27,7 @@ from recbole_ec4srec.data import EC4SRecDataset, EC4SRecTrainDataLoader, checks,
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.model import EC4SRec
 from recbole_ec4srec.model.collectives import rank_and_size
+from recbole_ec4srec.plugin import compat
 from recbole_ec4srec.storage import checkpoint
 from recbole_ec4srec.training import distributed, loaders, resume
 from recbole_ec4srec.training.trainer import EC4SRecTrainer

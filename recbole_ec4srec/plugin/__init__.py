@@ -1,0 +1,1 @@
+"""How RecBole comes to know all this."""
