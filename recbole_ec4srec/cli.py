@@ -11,12 +11,13 @@ import pandas as pd
 import torch
 import yaml
 
-from recbole_ec4srec import console, report
+from recbole_ec4srec import console
 from recbole_ec4srec.config.properties import properties_dir
 from recbole_ec4srec.console import show, tell
 from recbole_ec4srec.errors import ConfigError, DataError
-from recbole_ec4srec.inference import TrainedModel, explain_sequences, read_histories, recommend, rendering, views
-from recbole_ec4srec.inference.picture import picture
+from recbole_ec4srec.inference import TrainedModel, explain_sequences, read_histories, recommend, views
+from recbole_ec4srec.reporting import rendering, report
+from recbole_ec4srec.reporting.picture import picture
 from recbole_ec4srec.storage.atomic import replacing
 from recbole_ec4srec.storage.settings import differences, plain_settings
 from recbole_ec4srec.version import __version__

@@ -70,7 +70,7 @@ def test_an_option_that_does_not_exist_is_status_2(command, capsys):
 
 
 INTERRUPTED = {
-    "ec4srec report": (["--run=x"], "recbole_ec4srec.report.read_run", "the same command starts anew"),
+    "ec4srec report": (["--run=x"], "recbole_ec4srec.reporting.report.read_run", "the same command starts anew"),
     "run_recbole": ([], "recbole_ec4srec.quick_start.run", "the same command starts anew"),
     "run_hyper": ([], "recbole_ec4srec.tuning.search", "the same command starts anew"),
     "python -m recbole_ec4srec.experiments": (

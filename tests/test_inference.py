@@ -16,10 +16,11 @@ from recbole.utils.case_study import full_sort_topk
 from recbole_ec4srec import cli
 from recbole_ec4srec.errors import ConfigError, DataError, printable
 from recbole_ec4srec.explain import Occlusion
-from recbole_ec4srec.inference import TrainedModel, explain_sequences, read_histories, recommend, rendering, views
+from recbole_ec4srec.inference import TrainedModel, explain_sequences, read_histories, recommend, views
 from recbole_ec4srec.inference.explanation import Explanation
-from recbole_ec4srec.inference.picture import picture
 from recbole_ec4srec.inference.titles import read_titles
+from recbole_ec4srec.reporting import rendering
+from recbole_ec4srec.reporting.picture import picture
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from recbole_ec4srec import cli
 from recbole_ec4srec.errors import DataError, printable
-from recbole_ec4srec.report import read_run, report
+from recbole_ec4srec.reporting.report import read_run, report
 from recbole_ec4srec.training import resume
 
 

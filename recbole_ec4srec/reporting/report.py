@@ -11,7 +11,7 @@ from pathlib import Path
 from recbole_ec4srec.config.rules import FLAG, Number, Value
 from recbole_ec4srec.config.schedule import update_schedule
 from recbole_ec4srec.errors import DataError, printable
-from recbole_ec4srec.page import render
+from recbole_ec4srec.reporting.page import render
 from recbole_ec4srec.training.resume import read_state
 
 

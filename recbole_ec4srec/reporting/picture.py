@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from recbole_ec4srec.inference.rendering import shares
 from recbole_ec4srec.inference.views import MASK
-from recbole_ec4srec.page import render
+from recbole_ec4srec.reporting.page import render
+from recbole_ec4srec.reporting.rendering import shares
 
 _GROUPS = (
     ("at random", ("crop", "mask", "reorder")),
@@ -17,7 +17,7 @@ _LEFT, _STEP, _TILE, _BAR, _LONG = 104, 52, 44, 64, 4  # pixels; letters of an i
 
 def picture(items, importance, found: dict, titles: dict, retrieved: dict) -> str:
     """The sequence with the importance above each item, and under it a line for each operator, as
-    :func:`~recbole_ec4srec.inference.rendering.views` takes them; an item is as blue as it is important.
+    :func:`~recbole_ec4srec.reporting.rendering.views` takes them; an item is as blue as it is important.
 
     Items with long names are numbered in the tiles; of a retrieved sequence the items that are here too are shown.
     """

@@ -10,7 +10,7 @@ import torch
 
 from recbole_ec4srec.data.importance import normalise
 from recbole_ec4srec.errors import printable
-from recbole_ec4srec.page import render
+from recbole_ec4srec.reporting.page import render
 
 _RETRIEVED = ("rtrl", "ertrl+")
 
