@@ -13,10 +13,11 @@ import recbole
 import test_keys
 from conftest import SMALL
 
+from recbole_ec4srec.commands.run_hyper import main as run_hyper_command
+from recbole_ec4srec.commands.run_recbole import main as run_recbole_command
 from recbole_ec4srec.config.keys import KEYS
 from recbole_ec4srec.errors import RunError
 from recbole_ec4srec.experiments import __main__ as experiments
-from recbole_ec4srec.quick_start import run_hyper_command, run_recbole_command
 
 HEADER = "user_id:token\titem_id:token\ttimestamp:float"
 ROWS = [f"u{user}\ti{(user + step) % 9}\t{step}" for user in range(8) for step in range(6)]

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from recbole.config import Config
 
 from recbole_ec4srec import ConfigError
+from recbole_ec4srec.commands.run_recbole import main as run_recbole_command
 from recbole_ec4srec.config.keys import EXPLAINERS, KEYS, validate
 from recbole_ec4srec.config.objective import loss_weights
 from recbole_ec4srec.config.properties import properties_dir
 from recbole_ec4srec.config.schedule import update_schedule
 from recbole_ec4srec.config.variants import VARIANTS
 from recbole_ec4srec.encoder.backbone import backbone_class
-from recbole_ec4srec.quick_start import run_recbole_command
 
 NO_NUMBERS = [None, True, "much", [0.5], {}, float("nan"), float("inf"), -float("inf")]
 AT_LEAST_0 = [-1, -1e-9, *NO_NUMBERS]

@@ -21,7 +21,6 @@ from conftest import write_inter
 from recbole.config import Config
 
 import recbole_ec4srec
-from recbole_ec4srec import quick_start
 from recbole_ec4srec.config.keys import EXPLAINERS, KEYS
 
 ROOT = Path(__file__).parent.parent
@@ -155,8 +154,8 @@ def checkout(movies, tmp_path, monkeypatch):
         assert params_file is None or Path(params_file).is_file()
 
     monkeypatch.setattr(Config, "_set_default_parameters", cut)
-    monkeypatch.setattr(quick_start, "run", train)
-    monkeypatch.setattr("recbole_ec4srec.tuning.search", search)
+    monkeypatch.setattr("recbole_ec4srec.commands.run_recbole.run", train)
+    monkeypatch.setattr("recbole_ec4srec.commands.run_hyper.search", search)
     monkeypatch.setattr("recbole_ec4srec.experiments.training.record_missing", lambda *_: None)
     for name in ("recovery", "faithfulness"):
         monkeypatch.setattr(f"recbole_ec4srec.experiments.explanations.{name}", lambda args: None)

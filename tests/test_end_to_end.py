@@ -25,8 +25,8 @@ from recbole.quick_start import load_data_and_model
 from recbole.trainer import Trainer
 from recbole.utils import get_trainer
 
-from recbole_ec4srec import cli
-from recbole_ec4srec.quick_start import run_recbole_command
+from recbole_ec4srec.commands import ec4srec
+from recbole_ec4srec.commands.run_recbole import main as run_recbole_command
 
 ROOT = Path(__file__).parent.parent
 PAGE, README = ROOT / "docs" / "models.md", ROOT / "README.md"
@@ -210,7 +210,7 @@ def read_again(file):
 def recommend(file):
     """What ``ec4srec recommend`` writes for two users whom the model does not know."""
     Path("histories.csv").write_text("user,items\na,i1 i2 i3\nb,i4 i5\n")
-    call(cli.main, "recommend", f"--checkpoint={file}", "--input=histories.csv", "--output=best.csv")
+    call(ec4srec.main, "recommend", f"--checkpoint={file}", "--input=histories.csv", "--output=best.csv")
     return pd.read_csv("best.csv")
 
 
@@ -324,9 +324,9 @@ def test_a_backbone_that_trains_goes_all_the_way(name, small, monkeypatch):
     asked = ("explain", f"--checkpoint={file}", "--items=i1 i2 i3", "--topk=1")
     if explainer == "random":
         with pytest.raises(Failed, match=f"error: explainer: got 'occlusion'.*{name}"):
-            call(cli.main, *asked, "--explainer=occlusion")
+            call(ec4srec.main, *asked, "--explainer=occlusion")
     else:
-        assert "i2" in call(cli.main, *asked, f"--explainer={explainer}")
+        assert "i2" in call(ec4srec.main, *asked, f"--explainer={explainer}")
 
     with monkeypatch.context() as patched:
         stop_in_the_second_epoch(patched)
@@ -366,7 +366,7 @@ def test_the_commands_are_those_of_a_shell(small):
     told = run(run_recbole_command, "--dataset=small", "-q", *given).stdout.splitlines()[-1]
     file = newest("EC4SRec-*.pth")
     assert dict(read_again(file)) == json.loads(told)
-    assert "i2" in run(cli.main, "explain", f"--checkpoint={file}", "--items=i1 i2 i3").stdout
+    assert "i2" in run(ec4srec.main, "explain", f"--checkpoint={file}", "--items=i1 i2 i3").stdout
 
 
 HEAD = """# RecBole's models through these commands

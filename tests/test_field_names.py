@@ -6,7 +6,7 @@ import pytest
 from conftest import SMALL, Experiment
 from recbole.config import Config
 
-from recbole_ec4srec import cli
+from recbole_ec4srec.commands import ec4srec
 from recbole_ec4srec.experiments import records
 from recbole_ec4srec.experiments.records import Run, settings_of
 from recbole_ec4srec.experiments.training import record
@@ -80,12 +80,12 @@ def test_a_trained_model_can_be_used(renamed, tmp_path, capsys):
     experiment = Experiment(Config("EC4SRec", "tiny", config_dict=settings))
     experiment.fit()
     file = experiment.trainer.saved_model_file
-    cli.main(["recommend", f"--checkpoint={file}", f"--input={renamed / 'tiny' / 'tiny.inter'}", "--topk=1"])
+    ec4srec.main(["recommend", f"--checkpoint={file}", f"--input={renamed / 'tiny' / 'tiny.inter'}", "--topk=1"])
     assert len(capsys.readouterr().out.splitlines()) == 1 + 60
-    cli.main(["explain", f"--checkpoint={file}", "--user=all", "--topk=1", f"--output={tmp_path / 'why.json'}"])
+    ec4srec.main(["explain", f"--checkpoint={file}", "--user=all", "--topk=1", f"--output={tmp_path / 'why.json'}"])
     (found,) = json.loads((tmp_path / "why.json").read_text())
     assert [item["item"] for item in found["history"]] == [f"i{number}" for number in range(35, 41)]
-    cli.main(["explain", f"--checkpoint={file}", "--items=i7 i3", "--topk=1"])
+    ec4srec.main(["explain", f"--checkpoint={file}", "--items=i7 i3", "--topk=1"])
     assert "Seven" in capsys.readouterr().out
-    cli.main(["views", f"--checkpoint={file}", "--user=all"])
+    ec4srec.main(["views", f"--checkpoint={file}", "--user=all"])
     assert "next item: i38" in capsys.readouterr().out

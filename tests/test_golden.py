@@ -35,11 +35,11 @@ SETTINGS = {
     "show_progress": False,
 }
 COMMANDS = {
-    "run_recbole": ["-c", "from recbole_ec4srec.quick_start import run_recbole_command as main; main()"],
-    "run_hyper": ["-c", "from recbole_ec4srec.quick_start import run_hyper_command as main; main()"],
-    "ec4srec": ["-c", "from recbole_ec4srec.cli import main; main()"],
+    "run_recbole": ["-c", "from recbole_ec4srec.commands.run_recbole import main; main()"],
+    "run_hyper": ["-c", "from recbole_ec4srec.commands.run_hyper import main; main()"],
+    "ec4srec": ["-c", "from recbole_ec4srec.commands.ec4srec import main; main()"],
     **{
-        f"ec4srec {name}": ["-c", "from recbole_ec4srec.cli import main; main()", name]
+        f"ec4srec {name}": ["-c", "from recbole_ec4srec.commands.ec4srec import main; main()", name]
         for name in ("explain", "recommend", "views", "report")
     },
     "experiments": ["-m", "recbole_ec4srec.experiments"],

@@ -11,16 +11,18 @@ from pathlib import Path
 import pytest
 from conftest import SMALL, write_inter
 
-from recbole_ec4srec import cli, console, tuning
+from recbole_ec4srec import console
+from recbole_ec4srec.commands import ec4srec
+from recbole_ec4srec.commands.run_hyper import main as run_hyper_command
+from recbole_ec4srec.commands.run_recbole import main as run_recbole_command
 from recbole_ec4srec.data import prepare, synthetic
 from recbole_ec4srec.errors import DataError, printable
 from recbole_ec4srec.experiments import __main__ as experiments
-from recbole_ec4srec.quick_start import run_hyper_command, run_recbole_command
 
 README = Path(__file__).parent.parent / "README.md"
 TRAIN = """
 import signal
-from recbole_ec4srec.quick_start import run_recbole_command
+from recbole_ec4srec.commands.run_recbole import main as run_recbole_command
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which tests in the background of a shell are without
 run_recbole_command()
@@ -36,10 +38,10 @@ def of_argv(command):
 
 
 COMMANDS = {
-    "ec4srec explain": (cli.main, ["explain"]),
-    "ec4srec recommend": (cli.main, ["recommend"]),
-    "ec4srec views": (cli.main, ["views"]),
-    "ec4srec report": (cli.main, ["report"]),
+    "ec4srec explain": (ec4srec.main, ["explain"]),
+    "ec4srec recommend": (ec4srec.main, ["recommend"]),
+    "ec4srec views": (ec4srec.main, ["views"]),
+    "ec4srec report": (ec4srec.main, ["report"]),
     "run_recbole": (of_argv(run_recbole_command), []),
     "run_hyper": (of_argv(run_hyper_command), []),
     "python -m recbole_ec4srec.experiments": (experiments.main, []),
@@ -71,8 +73,8 @@ def test_an_option_that_does_not_exist_is_status_2(command, capsys):
 
 INTERRUPTED = {
     "ec4srec report": (["--run=x"], "recbole_ec4srec.reporting.report.read_run", "the same command starts anew"),
-    "run_recbole": ([], "recbole_ec4srec.quick_start.run", "the same command starts anew"),
-    "run_hyper": ([], "recbole_ec4srec.tuning.search", "the same command starts anew"),
+    "run_recbole": ([], "recbole_ec4srec.commands.run_recbole.run", "the same command starts anew"),
+    "run_hyper": ([], "recbole_ec4srec.commands.run_hyper.search", "the same command starts anew"),
     "python -m recbole_ec4srec.experiments": (
         ["table1", "--train"],
         "recbole_ec4srec.experiments.__main__.record_missing",
@@ -151,7 +153,7 @@ def test_quiet_hides_all_but_the_result(data_path, monkeypatch, capsys):
     pytest.importorskip("hyperopt")
     record = {"params": {"lambda": 0.1}, "status": "ok", "model": "CL4SRec", "best_valid_score": 1.0}
     results = {"valid_score_bigger": True, "best_valid_result": {"x": 1.0}, "test_result": {"x": 1.0}}
-    monkeypatch.setattr(tuning, "run_trial", lambda *_: {**record, **results})
+    monkeypatch.setattr("recbole_ec4srec.tuning.engines.run_trial", lambda *_: {**record, **results})
     Path("one.test").write_text("lambda choice [0.1]")
     search = ["--model=CL4SRec", "--dataset=tiny", f"--data_path={data_path}", "--params_file=one.test"]
     COMMANDS["run_hyper"][0]([*search, "--output_file=a"])
@@ -166,7 +168,7 @@ def test_quiet_hides_all_but_the_result(data_path, monkeypatch, capsys):
 def test_the_picture_of_the_readme_is_what_its_command_draws(tmp_path):
     (command,) = re.findall(r"`ec4srec (views [^`]*--output=docs/views\.svg)`", README.read_text(encoding="utf-8"))
     *arguments, _ = shlex.split(command)
-    cli.main([*arguments, f"--output={tmp_path / 'views.svg'}", "--quiet"])
+    ec4srec.main([*arguments, f"--output={tmp_path / 'views.svg'}", "--quiet"])
     assert (tmp_path / "views.svg").read_text() == (README.parent / "docs" / "views.svg").read_text()
 
 

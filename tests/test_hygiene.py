@@ -8,7 +8,7 @@ from pathlib import Path
 
 from conftest import SMALL, write_inter
 
-from recbole_ec4srec.quick_start import run_recbole_command
+from recbole_ec4srec.commands.run_recbole import main as run_recbole_command
 
 WRITING = os.O_WRONLY | os.O_RDWR
 ASKING = {"socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname", "urllib.Request"}

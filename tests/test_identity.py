@@ -13,6 +13,7 @@ from recbole.data import create_dataset
 from recbole.quick_start import load_data_and_model
 from recbole.utils import utils
 
+import recbole_ec4srec.tuning.search  # noqa: F401
 from recbole_ec4srec import DataError, run, tuning
 from recbole_ec4srec.data.identity import fingerprint
 from recbole_ec4srec.errors import ConfigError
@@ -194,10 +195,10 @@ def test_a_search_is_not_gone_on_with_over_other_data(shop, tmp_path, monkeypatc
     options = {"params_file": "space.test", "model": "EC4SRec", "dataset": "shop", "config_files": [str(settings)]}
     asked = {"data_path": shop()}
     monkeypatch.setattr("sys.argv", ["run_hyper", f"--data_path={asked['data_path']}"])
-    tuning.search(**options, max_evals=2)
+    tuning.search.search(**options, max_evals=2)
     shop(shuffled)
     with pytest.raises(ConfigError, match=r"journal of a search of other data: users '30 .*', here '30"):
-        tuning.search(**options, max_evals=2)
+        tuning.search.search(**options, max_evals=2)
 
 
 def test_ids_that_are_kept_are_plain_text(shop, tmp_path):

@@ -13,7 +13,7 @@ import torch
 from html_page import Page
 from recbole.utils.case_study import full_sort_topk
 
-from recbole_ec4srec import cli
+from recbole_ec4srec.commands import ec4srec
 from recbole_ec4srec.errors import ConfigError, DataError, printable
 from recbole_ec4srec.explain import Occlusion
 from recbole_ec4srec.inference import TrainedModel, explain_sequences, read_histories, recommend, views
@@ -221,7 +221,7 @@ def test_items_whose_titles_cannot_be_read_are_shown_by_their_ids(checkpoint, da
     items = data_path / "tiny" / "tiny.item"
     items.write_bytes(content)
     try:
-        cli.main(["explain", f"--checkpoint={file}", "--items=i3 i7", "--topk=2"])
+        ec4srec.main(["explain", f"--checkpoint={file}", "--items=i3 i7", "--topk=2"])
     finally:
         items.unlink()
     out, err = capsys.readouterr()
@@ -237,7 +237,9 @@ def test_titles_are_read_over_a_byte_order_mark_and_blank_lines(tmp_path):
 
 def test_the_command_explains(checkpoint, tmp_path, capsys):
     file, _ = checkpoint()
-    cli.main(["explain", f"--checkpoint={file}", "--items=i3 i7", "--topk=2", "--explainer", "occlusion", "attention"])
+    ec4srec.main(
+        ["explain", f"--checkpoint={file}", "--items=i3 i7", "--topk=2", "--explainer", "occlusion", "attention"]
+    )
     shown = capsys.readouterr().out.splitlines()
     assert shown[0] == "recommended" and shown[1].startswith("   1. i")
     assert shown[3] == "importance of the history for each, in percent (occlusion)"
@@ -245,7 +247,7 @@ def test_the_command_explains(checkpoint, tmp_path, capsys):
     assert [line.split()[0] for line in shown[5:7]] == ["i3", "i7"]
     assert shares.sum(0) == pytest.approx([100, 100], abs=0.11)
     outputs = [str(tmp_path / f"why.{kind}") for kind in ("json", "csv", "html", "png")]
-    cli.main(["explain", f"--checkpoint={file}", "--user", "one", "u3", "--topk=2", "--output", *outputs])
+    ec4srec.main(["explain", f"--checkpoint={file}", "--user", "one", "u3", "--topk=2", "--output", *outputs])
     assert capsys.readouterr().out == ""
     found = json.loads((tmp_path / "why.json").read_text())
     assert [each["user"] for each in found] == ["u3", "one"] or [each["user"] for each in found] == ["one", "u3"]
@@ -260,14 +262,16 @@ def test_the_command_explains(checkpoint, tmp_path, capsys):
 def test_the_command_recommends(checkpoint, tmp_path, capsys):
     file, _ = checkpoint()
     (tmp_path / "h.csv").write_text("user,items\nx,i3 i7 i99\ny,i99\n")
-    cli.main(["recommend", f"--checkpoint={file}", f"--input={tmp_path / 'h.csv'}", "--topk=2"])
+    ec4srec.main(["recommend", f"--checkpoint={file}", f"--input={tmp_path / 'h.csv'}", "--topk=2"])
     out, told = capsys.readouterr()
     assert out.splitlines()[0] == "user,rank,item,score" and len(out.splitlines()) == 3
     assert told == (
         "1 of 2 users got recommendations\n2 interactions were left out: the model does not know their 1 items\n"
     )
     output = tmp_path / "best.jsonl"
-    cli.main(["recommend", f"--checkpoint={file}", f"--input={tmp_path / 'h.csv'}", f"--output={output}", "--quiet"])
+    ec4srec.main(
+        ["recommend", f"--checkpoint={file}", f"--input={tmp_path / 'h.csv'}", f"--output={output}", "--quiet"]
+    )
     assert capsys.readouterr() == ("", "")
     assert [json.loads(line)["rank"] for line in output.read_text().splitlines()] == list(range(1, 11))
 
@@ -284,7 +288,7 @@ def test_views_of_a_sequence_are_shown_in_the_places_of_its_items():
 
 
 def test_the_command_shows_views(checkpoint, capsys):
-    cli.main(["views", "--items=a b c d", "--importance", "1", "4", "2", "3"])
+    ec4srec.main(["views", "--items=a b c d", "--importance", "1", "4", "2", "3"])
     shown = capsys.readouterr().out.splitlines()
     assert shown[0].split() == [
         "importance",
@@ -304,7 +308,7 @@ def test_the_command_shows_views(checkpoint, capsys):
         ["4", "d", "30.0"],
     ]
     file, _ = checkpoint()
-    cli.main(["views", f"--checkpoint={file}", "--user=all"])
+    ec4srec.main(["views", f"--checkpoint={file}", "--user=all"])
     shown = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in shown[1:9]] == [f"i{number}" for number in range(30, 38)]
     assert shown[9] == "next item: i38" and shown[10].startswith("rtrl: ") and shown[11].startswith("ertrl+: ")
@@ -315,7 +319,7 @@ def test_the_command_shows_views(checkpoint, capsys):
     [(["a b c"], ["a", "b", "c"]), (["a", "b", "c"], ["a", "b", "c"]), (["a x", "b  y", "c"], ["a x", "b  y", "c"])],
 )
 def test_ids_may_hold_spaces(given, ids, capsys):
-    cli.main(["views", "--importance", "1", "2", "3", "--items", *given])
+    ec4srec.main(["views", "--importance", "1", "2", "3", "--items", *given])
     lines = capsys.readouterr().out.splitlines()[1:4]
     assert [id in line for id, line in zip(ids, lines)] == [True] * 3
 
@@ -323,7 +327,7 @@ def test_ids_may_hold_spaces(given, ids, capsys):
 def test_views_are_drawn_too(checkpoint, tmp_path, capsys):
     file, _ = checkpoint()
     for kind in ("svg", "html"):
-        cli.main(["views", f"--checkpoint={file}", "--user=all", f"--output={tmp_path / f'views.{kind}'}"])
+        ec4srec.main(["views", f"--checkpoint={file}", "--user=all", f"--output={tmp_path / f'views.{kind}'}"])
     assert capsys.readouterr() == ("", f"written: {tmp_path / 'views.svg'}\nwritten: {tmp_path / 'views.html'}\n")
     texts = ["".join(text.itertext()) for text in ElementTree.parse(tmp_path / "views.svg").iter(f"{SVG}text")]
     assert texts.count("i30") >= 2 and texts.count("[m]") >= 8
@@ -411,10 +415,10 @@ class Terminal(io.StringIO):
 def test_a_terminal_is_shown_text_and_a_pipe_is_given_data(checkpoint, tmp_path, capsys, monkeypatch):
     file, _ = checkpoint()
     histories = write_csv(tmp_path / "h.csv", [["user", "items"], ["\x1b[31mu", "i3 i7"]])
-    cli.main(["recommend", f"--checkpoint={file}", f"--input={histories}", "--topk=1", "--quiet"])
+    ec4srec.main(["recommend", f"--checkpoint={file}", f"--input={histories}", "--topk=1", "--quiet"])
     given = capsys.readouterr().out
     monkeypatch.setattr("sys.stdout", Terminal())
-    cli.main(["recommend", f"--checkpoint={file}", f"--input={histories}", "--topk=1", "--quiet"])
+    ec4srec.main(["recommend", f"--checkpoint={file}", f"--input={histories}", "--topk=1", "--quiet"])
     shown = sys.stdout.getvalue()
     assert given.splitlines()[1].startswith("\x1b[31mu,1,") and shown == printable(given, lines=True) != given
 
@@ -438,7 +442,7 @@ def test_a_terminal_is_shown_text_and_a_pipe_is_given_data(checkpoint, tmp_path,
 def test_a_mistake_ends_in_one_line(checkpoint, capsys, arguments, status, message):
     file, _ = checkpoint()
     with pytest.raises(SystemExit) as end:
-        cli.main([argument.format(file=file) for argument in arguments])
+        ec4srec.main([argument.format(file=file) for argument in arguments])
     assert end.value.code == status
     assert message in capsys.readouterr().err.splitlines()[-1]
 
@@ -446,5 +450,5 @@ def test_a_mistake_ends_in_one_line(checkpoint, capsys, arguments, status, messa
 @pytest.mark.parametrize("command", ["explain", "recommend", "views"])
 def test_help_has_examples(command, capsys):
     with pytest.raises(SystemExit) as end:
-        cli.main([command, "--help"])
+        ec4srec.main([command, "--help"])
     assert end.value.code == 0 and f"  ec4srec {command} --" in capsys.readouterr().out

@@ -9,7 +9,8 @@ from conftest import OUR_MODELS, SMALL
 
 import recbole_ec4srec
 from recbole_ec4srec.__main__ import main
-from recbole_ec4srec.quick_start import run_hyper_command, run_recbole_command
+from recbole_ec4srec.commands.run_hyper import main as run_hyper_command
+from recbole_ec4srec.commands.run_recbole import main as run_recbole_command
 
 QUICK = {**SMALL, "epochs": 2, "n_layers": 1, "topk": [10], "metrics": ["Hit", "NDCG"], "valid_metric": "NDCG@10"}
 EMBEDDING = {"embedding_size": 16, "dropout_prob": 0.1}
@@ -86,7 +87,7 @@ def test_running_no_script_tells_the_usage_and_ends_badly(monkeypatch, capsys):
 def test_the_installed_command_runs_on_the_data_that_come_with_recbole(tmp_path):
     settings = {"epochs": 2, "update_epochs": [2], "MAX_ITEM_LIST_LENGTH": 5, "hidden_size": 16, "inner_size": 16}
     settings.update(n_layers=1, train_batch_size=512, show_progress=False)
-    command = [sys.executable, "-c", "from recbole_ec4srec.quick_start import run_recbole_command as r; r()"]
+    command = [sys.executable, "-c", "from recbole_ec4srec.commands.run_recbole import main; main()"]
     arguments = ["--model=EC4SRec", "--dataset=ml-100k", *command_line(settings)]
     done = subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

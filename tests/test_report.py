@@ -11,7 +11,7 @@ from html_page import Page
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recbole_ec4srec import cli
+from recbole_ec4srec.commands import ec4srec
 from recbole_ec4srec.errors import DataError, printable
 from recbole_ec4srec.reporting.report import read_run, report
 from recbole_ec4srec.training import resume
@@ -27,7 +27,7 @@ def state(experiment, tmp_path):
 def test_a_training_that_is_resumable_has_a_page(state, tmp_path, capsys):
     small, folder = state
     output = tmp_path / "page.html"
-    cli.main(["report", f"--run={folder}", f"--output={output}"])
+    ec4srec.main(["report", f"--run={folder}", f"--output={output}"])
     assert capsys.readouterr() == ("", f"written: {output}\n")
     page = Page(output.read_text(encoding="utf-8"))
     tables = page.tables
@@ -54,7 +54,7 @@ def test_a_training_that_is_resumable_has_a_page(state, tmp_path, capsys):
 def test_the_views_of_a_sequence_are_a_part_of_the_page_where_asked_for(state, tmp_path):
     small, folder = state
     given = ["report", f"--run={folder}", f"--output={tmp_path / 'page.html'}", "--quiet"]
-    cli.main([*given, f"--checkpoint={small.trainer.saved_model_file}", "--user=all"])
+    ec4srec.main([*given, f"--checkpoint={small.trainer.saved_model_file}", "--user=all"])
     page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert "Views of one sequence" in page.texts["h2"]
     header, *rows = next(table for name, table in page.tables.items() if name.startswith("The items"))
@@ -69,7 +69,7 @@ def test_a_checkpoint_of_another_training_is_refused(state, experiment, tmp_path
     other.fit()
     file = other.trainer.saved_model_file
     with pytest.raises(SystemExit) as ended:
-        cli.main(["report", f"--run={folder}", f"--checkpoint={file}", "--user=all"])
+        ec4srec.main(["report", f"--run={folder}", f"--checkpoint={file}", "--user=all"])
     assert ended.value.code == 1
     assert f"{file} is of another training than {folder}: learning_rate 0.01, here 0.001" in capsys.readouterr().err
 

@@ -14,10 +14,11 @@ from recbole.config import Config
 from recbole.quick_start import objective_function
 from recbole.trainer import HyperTuning
 
+import recbole_ec4srec.tuning.search  # noqa: F401
 from recbole_ec4srec import tuning
+from recbole_ec4srec.commands.run_hyper import main as run_hyper_command
 from recbole_ec4srec.config.properties import properties_dir
 from recbole_ec4srec.errors import ConfigError
-from recbole_ec4srec.quick_start import run_hyper_command
 
 QUICK = {**SMALL, "epochs": 1, "n_layers": 1, "topk": [10], "metrics": ["NDCG"], "valid_metric": "NDCG@10"}
 TENTHS = [0.1, 0.2, 0.3, 0.4, 0.5]
@@ -52,13 +53,13 @@ def tried(monkeypatch, data_path):
             return {"model": "CL4SRec", "best_valid_score": score, "valid_score_bigger": self.bigger, **result}
 
     tried = Tried()
-    monkeypatch.setattr(tuning, "objective_function", tried)
+    monkeypatch.setattr(tuning.trials, "objective_function", tried)
     return tried
 
 
 def search(params_file, **options):
     pytest.importorskip("hyperopt")
-    return tuning.search(params_file, output_file="found", model="CL4SRec", dataset="tiny", **options)
+    return tuning.search.search(params_file, output_file="found", model="CL4SRec", dataset="tiny", **options)
 
 
 def journal():
@@ -73,7 +74,7 @@ def test_a_space_file_is_recboles(space):
     text = (
         "# a comment\n\nlambda choice [0.1, 0.2]\ntau uniform 0.5, 1.5\nn_layers quniform 1,4,1\nmu_c loguniform -3,0"
     )
-    assert tuning.read_space(space(text)) == {
+    assert tuning.space.read_space(space(text)) == {
         "lambda": ("choice", [0.1, 0.2]),
         "tau": ("uniform", [0.5, 1.5]),
         "n_layers": ("quniform", [1, 4, 1]),
@@ -100,7 +101,7 @@ def test_a_space_file_is_recboles(space):
 )
 def test_a_line_that_is_no_parameter_is_refused_by_its_number(line, told, space, tmp_path):
     with pytest.raises(ConfigError) as error:
-        tuning.read_space(space(f"lambda choice [0.1]\n{line}\n"))
+        tuning.space.read_space(space(f"lambda choice [0.1]\n{line}\n"))
     assert str(error.value).startswith("space.test, line 2: ")
     assert told in str(error.value)
     assert os.listdir(tmp_path) == ["space.test"]  # nothing of the line was run
@@ -108,9 +109,9 @@ def test_a_line_that_is_no_parameter_is_refused_by_its_number(line, told, space,
 
 def test_a_space_file_that_is_not_there_or_empty_is_refused(space):
     with pytest.raises(ConfigError, match=r"params_file: nowhere\.test cannot be read"):
-        tuning.read_space("nowhere.test")
+        tuning.space.read_space("nowhere.test")
     with pytest.raises(ConfigError, match=r"params_file: space\.test has no parameter"):
-        tuning.read_space(space("\n"))
+        tuning.space.read_space(space("\n"))
 
 
 TAU = [0.5, 1.0, 1.5]
@@ -125,7 +126,9 @@ SPACES = {  # section 5.1.4
 
 @pytest.mark.parametrize("model", SPACES)
 def test_the_papers_spaces_come_with_the_models_that_use_their_keys(model, make_config):
-    assert tuning.read_space(tuning._shipped(model)) == {key: ("choice", SPACES[model][key]) for key in SPACES[model]}
+    assert tuning.space.read_space(tuning.search._shipped(model)) == {
+        key: ("choice", SPACES[model][key]) for key in SPACES[model]
+    }
     for position in (0, -1):
         make_config(model, epochs=6, **{key: values[position] for key, values in SPACES[model].items()})
 
@@ -158,12 +161,12 @@ def test_recboles_own_search_reads_the_spaces():
     pytest.importorskip("hyperopt")
     for model in OUR_MODELS:
         file = properties_dir() / "hyper" / f"{model}.test"
-        assert set(HyperTuning(None, params_file=file).space) == set(tuning.read_space(file))
+        assert set(HyperTuning(None, params_file=file).space) == set(tuning.space.read_space(file))
 
 
 def test_a_model_without_a_space_needs_one():
     with pytest.raises(ConfigError, match="params_file: missing; without it --model has to be one of CL4SRec, DuoRec"):
-        tuning.search(model="SASRec", dataset="tiny")
+        tuning.search.search(model="SASRec", dataset="tiny")
 
 
 def test_without_a_file_the_models_space_is_searched(tried):
@@ -173,14 +176,14 @@ def test_without_a_file_the_models_space_is_searched(tried):
 
 def test_a_search_of_no_data_set_is_refused(space):
     with pytest.raises(ConfigError, match="dataset need to be specified"):
-        tuning.search(space(FOUR), model="CL4SRec")
+        tuning.search.search(space(FOUR), model="CL4SRec")
 
 
 def test_a_key_that_nobody_knows_is_refused_before_the_first_trial(space, tried):
     with pytest.raises(ConfigError, match="learning_rat is no key of RecBole's or ours for CL4SRec; did you mean lear"):
         search(space("learning_rat choice [0.1]"))
     with pytest.raises(ConfigError, match="mu_e is no key of RecBole's or ours for SASRec"):
-        tuning.search(space("mu_e choice [0.1]"), model="SASRec", dataset="tiny")
+        tuning.search.search(space("mu_e choice [0.1]"), model="SASRec", dataset="tiny")
     assert tried == []
 
 
@@ -209,7 +212,7 @@ def test_an_algorithm_that_cannot_search_the_space_is_refused(tool, algo, told, 
 
 def test_exhaustive_points_are_all_of_them_once():
     space = {"a": ("choice", [1, 2]), "b": ("choice", [3, 4, 3])}
-    found = tuning.points(space, "exhaustive", 1, seed=0)
+    found = tuning.space.points(space, "exhaustive", 1, seed=0)
     assert sorted((point["a"], point["b"]) for point in found) == [(1, 3), (1, 4), (2, 3), (2, 4)]
 
 
@@ -220,7 +223,7 @@ def test_random_points_are_of_the_space_and_repeat_with_the_seed():
         "c": ("loguniform", [-3, -1]),
         "d": ("choice", [5]),
     }
-    found = tuning.points(space, "random", 20, seed=0)
+    found = tuning.space.points(space, "random", 20, seed=0)
     assert len(found) == 20
     for point in found:
         assert 1 <= point["a"] <= 2
@@ -228,8 +231,8 @@ def test_random_points_are_of_the_space_and_repeat_with_the_seed():
         assert isinstance(point["b"], int)
         assert math.exp(-3) <= point["c"] <= math.exp(-1)
         assert point["d"] == 5
-    assert tuning.points(space, "random", 5, seed=0) == found[:5]
-    assert tuning.points(space, "random", 5, seed=1) != found[:5]
+    assert tuning.space.points(space, "random", 5, seed=0) == found[:5]
+    assert tuning.space.points(space, "random", 5, seed=1) != found[:5]
 
 
 # trials
@@ -453,7 +456,7 @@ def test_a_worker_of_ray_that_dies_is_a_failed_trial(space, tried, monkeypatch):
 def test_a_search_that_is_killed_goes_on(command, tmp_path):
     """SIGKILL after the first trial; the trials of the journal are not trained again."""
     pytest.importorskip("hyperopt")
-    code = "from recbole_ec4srec.quick_start import run_hyper_command as r; r()"
+    code = "from recbole_ec4srec.commands.run_hyper import main; main()"
     flags = "--model=CL4SRec --dataset=tiny --config_files=settings.yaml --params_file=four.test --output_file=found"
     killed = subprocess.Popen([sys.executable, "-c", code, *flags.split()], stderr=subprocess.DEVNULL)
     while not (os.path.exists("found.jsonl") and len(journal()) >= 1):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from recbole_ec4srec.config.properties import properties_dir
 from recbole_ec4srec.experiments import paper
 from recbole_ec4srec.experiments.records import Run, properties, settings_of, tuned
-from recbole_ec4srec.tuning import read_space
+from recbole_ec4srec.tuning.space import read_space
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,68 @@
+"""``ec4srec views``: what each augmentation makes of one sequence."""
+
+from __future__ import annotations
+
+import torch
+import yaml
+
+from recbole_ec4srec.commands.arguments import ITEMS, add_checkpoint, add_command, file_of, items_of
+from recbole_ec4srec.config.properties import properties_dir
+from recbole_ec4srec.console import show, tell
+from recbole_ec4srec.errors import ConfigError, DataError
+from recbole_ec4srec.inference import TrainedModel, views
+from recbole_ec4srec.reporting import rendering
+from recbole_ec4srec.reporting.picture import picture
+from recbole_ec4srec.storage.settings import differences, plain_settings
+
+
+def sequence_of(args, run=None) -> tuple:
+    """What ``rendering.views`` and others show of a sequence; a checkpoint has to be of the training ``run``."""
+    generator = torch.Generator().manual_seed(args.seed)
+    found = {}
+    if args.checkpoint:
+        if args.user is None:
+            raise ConfigError("--user: missing; tell with --checkpoint whose sequence is to be shown")
+        trained = TrainedModel(args.checkpoint, args.data_path)
+        if run and (told := differences(plain_settings(trained.config), run["config"])):
+            raise DataError(f"{args.checkpoint} is of another training than {args.run}: {told}")
+        found = views.retrieved(trained, args.user, args.explainer, generator)
+        items, importance, settings, titles = found["sequence"], found["importance"], trained.config, trained.titles
+    else:
+        items, importance, titles = items_of(args), args.importance, {}
+        settings = yaml.safe_load((properties_dir() / "model" / "EC4SRec.yaml").read_text(encoding="utf-8"))
+        if len(items) != len(importance):
+            raise ConfigError(
+                f"--importance: got {len(importance)} numbers, allowed is one for each of {len(items)} items"
+            )
+    return items, importance, views.augmentations(importance, settings, generator), titles, found
+
+
+def _views(args):
+    shown = sequence_of(args)
+    if args.output is None:
+        show(rendering.views(*shown))
+        return
+    draw = picture if args.output.suffix == ".svg" else rendering.views_html
+    args.output.write_text(draw(*shown), encoding="utf-8")
+    tell(f"written: {args.output}")
+
+
+def add_to(commands) -> None:
+    """Add the command to those of ``ec4srec``."""
+    views = add_command(
+        commands,
+        "views",
+        _views,
+        "What each augmentation makes of one sequence, random and explanation guided.",
+        "examples:\n"
+        "  ec4srec views --items='a b c d e' --importance .05 .4 .1 .35 .1\n"
+        "  ec4srec views --checkpoint=saved/EC4SRec.pth --user=196 --output=views.svg",
+    )
+    whose = views.add_mutually_exclusive_group(required=True)
+    add_checkpoint(views, whose)
+    whose.add_argument("--items", nargs="+", metavar="ITEM", help=f"a sequence, {ITEMS}")
+    views.add_argument("--user", help="whose last training sequence is shown, with --checkpoint")
+    views.add_argument("--explainer", help="what tells importance, with --checkpoint (default: that of the training)")
+    views.add_argument("--importance", type=float, nargs="+", default=[], help="a number for each of --items")
+    views.add_argument("--seed", type=int, default=0, help="of what is drawn (default: %(default)s)")
+    views.add_argument("--output", type=file_of(".svg", ".html"), help=".svg or .html (default: a table here)")
