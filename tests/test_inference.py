@@ -14,6 +14,7 @@ from html_page import Page
 from recbole.utils.case_study import full_sort_topk
 
 from recbole_ec4srec.commands import ec4srec
+from recbole_ec4srec.data.retrieval import GuidedRetrieval, SameTargetIndex
 from recbole_ec4srec.errors import ConfigError, DataError, printable
 from recbole_ec4srec.explain import Occlusion
 from recbole_ec4srec.inference import TrainedModel, explain_sequences, read_histories, recommend, views
@@ -452,3 +453,29 @@ def test_help_has_examples(command, capsys):
     with pytest.raises(SystemExit) as end:
         ec4srec.main([command, "--help"])
     assert end.value.code == 0 and f"  ec4srec {command} --" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("whose", ["anchor", "candidate"])
+def test_retrieval_is_shown_as_the_training_retrieves(whose, experiment, monkeypatch):
+    small = experiment(ertrl_score=whose, ertrl_max_candidates=7)
+    small.fit()
+    trained = TrainedModel(small.trainer.saved_model_file)
+    built = []
+    monkeypatch.setattr(views, "GuidedRetrieval", lambda *given: built.append(given) or GuidedRetrieval(*given))
+    dataset = trained.train_dataset
+    index = SameTargetIndex(*(dataset.inter_feat[field] for field in (dataset.iid_field, dataset.uid_field)))
+    row = int(index.n_candidates.argmax())
+    user = dataset.id2token(dataset.uid_field, int(dataset.inter_feat[dataset.uid_field][row]))
+    views.retrieved(trained, user, generator=torch.Generator().manual_seed(1))
+    ((_, sequences, importance, _, score, at_most, _),) = built
+    assert (score, at_most) == (whose, 7)
+    last = (dataset.inter_feat[dataset.uid_field] == dataset.token2id(dataset.uid_field, user)).nonzero()[-1]
+    same = dataset.inter_feat[dataset.iid_field] == dataset.inter_feat[dataset.iid_field][last]
+    same_target = same.nonzero(as_tuple=True)[0]
+    assert len(importance) == len(same_target)  # no other instance is explained or compared
+    explained = importance.rows(torch.arange(len(importance))).abs().sum(1) > 0
+    assert explained.tolist() == (same_target == last).tolist() if whose == "anchor" else explained.all()
+    item_seq, lengths = sequences(torch.arange(len(importance)))
+    assert torch.equal(item_seq, dataset.item_sequences(same_target)[0])
+    expected = Occlusion(trained.model).attribute(item_seq, lengths)
+    torch.testing.assert_close(importance.rows(torch.arange(len(importance)))[explained], expected[explained])

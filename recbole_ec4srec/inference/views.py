@@ -68,24 +68,36 @@ def retrieved(trained, user: str, explainer: str | None = None, generator=None) 
     rows = (instances[dataset.uid_field] == known).nonzero(as_tuple=True)[0][-1:]
     if len(rows) == 0:
         raise DataError(f"user {user!r} has no training instance in {config['dataset']}")
-    item_seq, item_seq_len = dataset.item_sequences(rows)
-    given = (item_seq, item_seq_len, instances[dataset.iid_field][rows], instances[dataset.uid_field][rows])
-    device = config["device"]
-    importance = build_explainer(config, model, explainer).attribute(*(tensor.to(device) for tensor in given)).cpu()
-    table = ImportanceTable(dataset.item_seq_len, dataset.max_item_list_len)
-    table.set_rows(rows, importance)
-    index = SameTargetIndex(instances[dataset.iid_field], instances[dataset.uid_field])
-    guided = GuidedRetrieval(index, dataset.item_sequences, table, dataset.item_num, generator=generator)
-    n = int(item_seq_len)
+    same_target = (instances[dataset.iid_field] == instances[dataset.iid_field][rows]).nonzero(as_tuple=True)[0]
+    anchor = (same_target == rows).nonzero(as_tuple=True)[0]  # its row among those that have its next item
+    explained = same_target if config["ertrl_score"] == "candidate" else rows
+    given = (tensor.to(config["device"]) for tensor in dataset.explained(explained))
+    importance = ImportanceTable(dataset.item_seq_len[same_target], dataset.max_item_list_len)
+    scores = build_explainer(config, model, explainer).attribute(*given).cpu()
+    importance.set_rows(anchor if explained is rows else torch.arange(len(same_target)), scores)
+    fields = (instances[field][same_target] for field in (dataset.iid_field, dataset.uid_field))
+    index = SameTargetIndex(*fields)
+    guided = GuidedRetrieval(
+        index,
+        lambda of: dataset.item_sequences(same_target[of]),
+        importance,
+        dataset.item_num,
+        config["ertrl_score"],
+        config["ertrl_max_candidates"],
+        generator,
+    )
+
+    def items_of(row):
+        item_seq, length = dataset.item_sequences(row)
+        return trained.items[item_seq[0, : int(length)].numpy()].tolist()
+
     found = {
-        "sequence": trained.items[item_seq[0, :n].numpy()].tolist(),
-        "next_item": trained.items[int(given[2])],
-        "importance": importance[0, :n].tolist(),
+        "sequence": items_of(rows),
+        "next_item": trained.items[int(instances[dataset.iid_field][rows])],
+        "importance": importance.rows(anchor)[0, : int(dataset.item_seq_len[rows])].tolist(),
     }
     for name, retrieval in (("rtrl", RandomRetrieval(index)), ("ertrl+", guided)):
-        other = retrieval.draw(rows, generator)
-        seq, length = dataset.item_sequences(other)
-        owner = dataset.id2token(dataset.uid_field, int(instances[dataset.uid_field][other]))
-        same = bool(other == rows)
-        found[name] = None if same else (owner, trained.items[seq[0, : int(length)].numpy()].tolist())
+        other = same_target[retrieval.draw(anchor, generator)]
+        user_of = dataset.id2token(dataset.uid_field, int(instances[dataset.uid_field][other]))
+        found[name] = None if bool(other == rows) else (user_of, items_of(other))
     return found
