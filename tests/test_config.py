@@ -2,8 +2,10 @@
 
 import re
 import sys
+from pathlib import Path
 
 import pytest
+import recbole
 import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -417,3 +419,17 @@ def test_a_console_command_ends_with_the_message_alone(argument, message, monkey
         run_recbole_command()
     assert end.value.code == 1
     assert capsys.readouterr().err == message
+
+
+def test_the_property_file_says_which_settings_a_backbone_of_recboles_brings():
+    """What is printed is what happens: SASRec has the values of our file, GRU4Rec those of its own."""
+    ours = yaml.safe_load((properties_dir() / "model" / "EC4SRec.yaml").read_text(encoding="utf-8"))
+    theirs = Path(recbole.__file__).parent / "properties" / "model"
+    sasrec, gru4rec = (yaml.safe_load((theirs / f"{name}.yaml").read_text()) for name in ("SASRec", "GRU4Rec"))
+    shared = {"n_layers", "n_heads", "hidden_size", "loss_type"}
+    assert shared == set(ours) & set(sasrec) and {key: ours[key] for key in shared} == {
+        key: sasrec[key] for key in shared
+    }
+    assert (
+        Config("EC4SRec", "tiny", config_dict={"backbone": "GRU4Rec"})["hidden_size"] == gru4rec["hidden_size"] == 128
+    )

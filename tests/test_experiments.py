@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -390,3 +391,22 @@ def test_a_mistake_ends_in_one_line_and_status_1(run, tmp_path, capsys):
 def test_a_spread_is_the_mean_and_the_standard_deviation():
     assert spread([0.25]) == "0.2500"
     assert spread([0.1, 0.2, 0.3]) == "0.2000 ± 0.1000"
+
+
+def test_a_record_has_the_commit_marked_where_the_package_differs_from_it(tmp_path):
+    package, properties, other = (tmp_path / name for name in ("package", "properties", "docs"))
+    for folder in (package, package / "training", properties, other):
+        folder.mkdir()
+        (folder / "file").write_text("as committed")
+    for words in (["init", "-q"], ["add", "."], ["-c", "user.name=a", "-c", "user.email=b", "commit", "-qm", "first"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    clean = records.commit((package, properties))
+    assert re.fullmatch("[0-9a-f]{40}", clean)
+    (other / "file").write_text("changed")
+    assert records.commit((package, properties)) == clean
+    for changed in (package / "training" / "file", properties / "file", package / "new.py"):
+        before = changed.read_text() if changed.is_file() else None
+        changed.write_text("changed")
+        assert records.commit((package, properties)) == f"{clean}+"
+        changed.unlink() if before is None else changed.write_text(before)
+    assert records.commit((package, properties)) == clean

@@ -21,6 +21,8 @@ from recbole_ec4srec.config.variants import VARIANTS
 from recbole_ec4srec.storage.atomic import replacing
 from recbole_ec4srec.storage.settings import EXECUTION_KEYS, plain_settings
 
+#: What a training depends on, of the checkout.
+SOURCES = (Path(__file__).resolve().parent.parent, properties_dir())
 PACKAGES = ("recbole_ec4srec", "recbole", "torch", "numpy", "scipy", "captum")
 
 
@@ -111,15 +113,16 @@ def _as_text(record: dict) -> str:
     return "{\n" + ",\n".join(f" {json.dumps(key)}: {part(value)}" for key, value in record.items()) + "\n}\n"
 
 
-def commit() -> str | None:
-    """The commit of the checkout that the package stands in, with a + where files differ from it; None outside one."""
+def commit(folders=SOURCES) -> str | None:
+    """The commit of the checkout that the package stands in, with a + where the package or its property files differ
+    from it; None outside one."""
 
     def git(*words):
-        here = Path(__file__).parent
-        return subprocess.run(["git", "-C", here, *words], capture_output=True, text=True, check=True).stdout.strip()
+        command = ["git", "-C", folders[0], *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no", ".") else "")
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--", *folders) else "")
     except (OSError, subprocess.CalledProcessError):
         return None
 
