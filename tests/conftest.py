@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors: threads would only wait for each other
 
@@ -13,32 +14,14 @@ from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.quick_start import quick_start
 from recbole.utils import get_model, init_seed
+from small import SMALL, SMALL_EC4SREC, write_inter
 
 import recbole_ec4srec  # noqa: F401
 
+#: The checkout.
+ROOT = Path(__file__).resolve().parent.parent
+
 OUR_MODELS = ["EC4SRec", "EC4SRecSSL", "EC4SRecSL", "CL4SRec", "DuoRec"]
-
-SMALL = {
-    "MAX_ITEM_LIST_LENGTH": 8,
-    "hidden_size": 16,
-    "inner_size": 32,
-    "n_layers": 2,
-    "n_heads": 2,
-    "train_batch_size": 32,
-    "eval_batch_size": 64,
-    "show_progress": False,
-    "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
-}
-SMALL_EC4SREC = {"epochs": 4, "update_epochs": [2, 4]}
-
-
-def write_inter(folder, name, sequences):
-    """Write ``{user: [items]}`` as an atomic file, the interactions of all users interleaved in time."""
-    rows = [(user, item, step) for user, items in sequences.items() for step, item in enumerate(items)]
-    rows.sort(key=lambda row: (row[2], str(row[0])))
-    (folder / name).mkdir(parents=True, exist_ok=True)
-    lines = ["user_id:token\titem_id:token\ttimestamp:float", *(f"{u}\t{i}\t{t}" for u, i, t in rows)]
-    (folder / name / f"{name}.inter").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

@@ -17,13 +17,12 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import yaml
-from conftest import write_inter
+from conftest import ROOT, write_inter
 from recbole.config import Config
 
 import recbole_ec4srec
 from recbole_ec4srec.config.keys import EXPLAINERS, KEYS
 
-ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md")), ROOT / "docs" / "tour.ipynb"]
 SETUP = configparser.ConfigParser()

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 import recbole_ec4srec
 
-ROOT = Path(__file__).parent.parent
 PACKAGE = Path(recbole_ec4srec.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import SMALL, write_inter
+from conftest import ROOT, SMALL, write_inter
 
 from recbole_ec4srec import console
 from recbole_ec4srec.commands import ec4srec
@@ -19,7 +19,7 @@ from recbole_ec4srec.data import prepare, synthetic
 from recbole_ec4srec.errors import DataError, printable
 from recbole_ec4srec.experiments import __main__ as experiments
 
-README = Path(__file__).parent.parent / "README.md"
+README = ROOT / "README.md"
 TRAIN = """
 import signal
 from recbole_ec4srec.commands.run_recbole import main as run_recbole_command

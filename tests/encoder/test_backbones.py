@@ -2,12 +2,11 @@
 
 import copy
 import inspect
-from pathlib import Path
 
 import pytest
 import recbole.model.sequential_recommender as theirs
 import torch
-from conftest import OUR_MODELS
+from conftest import OUR_MODELS, ROOT
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import get_model
@@ -19,7 +18,7 @@ from recbole_ec4srec.encoder.backbone import PADDING_FREE, Backbone
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.explain import build_explainer
 
-README = Path(__file__).parent.parent / "README.md"
+README = ROOT / "README.md"
 SEQUENTIAL = sorted(
     name
     for name, cls in inspect.getmembers(theirs, inspect.isclass)

@@ -9,6 +9,7 @@ import recbole
 import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from key_values import BAD
 from recbole.config import Config
 
 from recbole_ec4srec import ConfigError
@@ -19,47 +20,6 @@ from recbole_ec4srec.config.properties import properties_dir
 from recbole_ec4srec.config.schedule import update_schedule
 from recbole_ec4srec.config.variants import VARIANTS
 from recbole_ec4srec.encoder.backbone import backbone_class
-
-NO_NUMBERS = [None, True, "much", [0.5], {}, float("nan"), float("inf"), -float("inf")]
-AT_LEAST_0 = [-1, -1e-9, *NO_NUMBERS]
-ABOVE_0 = [0, *AT_LEAST_0]
-SHARE = [1.0001, 2, *AT_LEAST_0]
-COUNT = [0, -1, 1.5, 1.0, *NO_NUMBERS]
-WORD = [None, True, 1, "", "Xyz", ["dot"], {}]
-WORDS = ["Xyz", 1, True, ["crop", "Xyz"], ["crop", "crop"], [["crop"]], {}, {"crop": 1}]
-FLAG = [None, 0, 1, "yes", [True]]
-
-BAD = {
-    "backbone": [None, 1, True, "", "no name", "a.b", ["SASRec"]],
-    "augmentations": [None, [], "", *WORDS],
-    "negative_augmentations": [None, [], ["reorder"], *WORDS],
-    "mu_c": [0, *SHARE],
-    "mu_m": SHARE,
-    "mu_r": SHARE,
-    "mu_e": [0, *SHARE],
-    "ertrl_score": WORD,
-    "ertrl_max_candidates": COUNT,
-    "sim": WORD,
-    "tau": ABOVE_0,
-    "tau_cl": ABOVE_0,
-    "lambda": AT_LEAST_0,
-    "lambda_cl_pos": AT_LEAST_0,
-    "lambda_cl_neg": AT_LEAST_0,
-    "lambda_sl_pos": AT_LEAST_0,
-    "view_loss": WORD,
-    "second_pass": FLAG,
-    "mask_same_target": FLAG,
-    "warmup": ["Xyz", ["cl", "cl"], ["cl_pos"], 1, {}, [None]],
-    "num_updates": [-1, 1.5, 1.0, *NO_NUMBERS],
-    "update_epochs": [0, [0], [-1], [2, 2], [1.5], [True], True, "Xyz", ["Xyz"], 2.0, {}, [None]],
-    "explainer": [*WORD, "Occlusion", "captum", "captum:", "captum:Foo", "captum:DeepLift", "captum:version"],
-    "oracle_scores": [None, 1, True, ["scores"], {}],
-    "explain_target": WORD,
-    "explain_output": WORD,
-    "explain_batch_size": COUNT,
-    "ddp_backend": WORD,
-    "resume": [None, 1, True, ["auto"], {}, "nowhere"],
-}
 
 # (key, what is given, what is kept)
 GOOD = [
