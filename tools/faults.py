@@ -18,7 +18,7 @@ import torch
 import torch._dynamo  # Adam imports it, which takes seconds
 from small import SMALL, write_inter
 
-from recbole_ec4srec import quick_start
+from recbole_ec4srec.commands import run_recbole
 from recbole_ec4srec.storage import checkpoint
 from recbole_ec4srec.training import resume, trainer
 
@@ -46,7 +46,7 @@ def train(folder, count):
     os.chdir(folder)
     sys.argv = ["run_recbole", "--model=EC4SRec", "--dataset=tiny"]
     sys.argv += [f"--{key}={value}".replace(" ", "") for key, value in SETTINGS.items()]
-    run, fit = quick_start.run, trainer.Trainer.fit
+    run, fit = run_recbole.run, trainer.Trainer.fit
 
     def run_and_keep(*args, **options):
         Path("result.json").write_text(json.dumps(run(*args, **options)))
@@ -57,9 +57,9 @@ def train(folder, count):
         sys.setprofile(None)
         return result
 
-    quick_start.run, trainer.Trainer.fit = run_and_keep, counted_fit
+    run_recbole.run, trainer.Trainer.fit = run_and_keep, counted_fit
     psutil.cpu_percent = lambda interval: 0.0  # RecBole measures for a second
-    quick_start.run_recbole_command()
+    run_recbole.main()
 
 
 def forked(folder, count):
