@@ -26,7 +26,7 @@ from recbole_ec4srec.commands import ec4srec
 from recbole_ec4srec.commands.run_recbole import main as run_recbole_command
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE, README = ROOT / "docs" / "models.md", ROOT / "README.md"
+PAGE, BACKBONES_PAGE = ROOT / "docs" / "models.md", ROOT / "docs" / "backbones.md"
 KINDS = ("general", "sequential", "context_aware", "knowledge_aware")
 USERS, ITEMS, FACTORS = 50, 40, 16
 

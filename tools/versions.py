@@ -1,8 +1,8 @@
 """Which versions hold: the fast tests on the lowest and the newest versions that ``setup.cfg`` allows.
 
-Prints the README's table, each row when its tests end; ``python tools/versions.py lowest`` is one row. Each row is
-a fresh virtual environment in the folder for temporary files: gigabytes, and gone when its tests have ended. A row
-whose interpreter is not there (``python3.9`` …) is left out, and that is told.
+Prints the table of docs/versions.md, each row when its tests end; ``python tools/versions.py lowest`` is one row. Each
+row is a fresh virtual environment in the folder for temporary files: gigabytes, and gone when its tests have ended. A
+row whose interpreter is not there (``python3.9`` …) is left out, and that is told.
 """
 
 from __future__ import annotations

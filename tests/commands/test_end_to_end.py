@@ -8,12 +8,12 @@ import sys
 
 import pytest
 from end_to_end import (
+    BACKBONES_PAGE,
     FAULTS,
     HEAD,
     LIBRARIES,
     OF_KIND,
     PAGE,
-    README,
     SMALL,
     Failed,
     call,
@@ -78,7 +78,7 @@ def test_a_library_that_is_missing_is_named(name, small):
 
 # --- Backbones --------------------------------------------------------------------------------------------------------
 
-BACKBONES = [line.strip("| ").split(" | ") for line in README.read_text(encoding="utf-8").splitlines()]
+BACKBONES = [line.strip("| ").split(" | ") for line in BACKBONES_PAGE.read_text(encoding="utf-8").splitlines()]
 BACKBONES = {cells[0]: cells[1:] for cells in BACKBONES if len(cells) == 3 and cells[1] in ("yes", "no")}
 
 

@@ -19,7 +19,7 @@ from recbole_ec4srec.data import prepare, synthetic
 from recbole_ec4srec.errors import DataError, printable
 from recbole_ec4srec.experiments import __main__ as experiments
 
-README = ROOT / "README.md"
+DOCS = ROOT / "docs"
 TRAIN = """
 import signal
 from recbole_ec4srec.commands.run_recbole import main as run_recbole_command
@@ -166,10 +166,11 @@ def test_quiet_hides_all_but_the_result(data_path, monkeypatch, capsys):
 
 
 def test_the_picture_of_the_readme_is_what_its_command_draws(tmp_path):
-    (command,) = re.findall(r"`ec4srec (views [^`]*--output=docs/views\.svg)`", README.read_text(encoding="utf-8"))
+    page = (DOCS / "commands.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"`ec4srec (views [^`]*--output=docs/views\.svg)`", page)
     *arguments, _ = shlex.split(command)
     ec4srec.main([*arguments, f"--output={tmp_path / 'views.svg'}", "--quiet"])
-    assert (tmp_path / "views.svg").read_text() == (README.parent / "docs" / "views.svg").read_text()
+    assert (tmp_path / "views.svg").read_text() == (DOCS / "views.svg").read_text()
 
 
 def training(folder):

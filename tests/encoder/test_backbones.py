@@ -1,4 +1,4 @@
-"""Which of RecBole's sequential recommenders can be backbones: found by training each, and told in the README."""
+"""Which of RecBole's sequential recommenders can be backbones: each is trained, and docs/backbones.md lists them."""
 
 import copy
 import inspect
@@ -18,7 +18,7 @@ from recbole_ec4srec.encoder.backbone import PADDING_FREE, Backbone
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.explain import build_explainer
 
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "backbones.md"
 SEQUENTIAL = sorted(
     name
     for name, cls in inspect.getmembers(theirs, inspect.isclass)
@@ -42,7 +42,7 @@ def build(experiment, data_path):
 
 @pytest.fixture
 def found(build, capsys):
-    """What became of every backbone, as rows of the README's table."""
+    """What became of every backbone, as rows of the table of docs/backbones.md."""
     if not _FOUND:
         for name in SEQUENTIAL:
             try:
@@ -68,10 +68,10 @@ def found(build, capsys):
     return _FOUND
 
 
-def test_the_readme_tells_which_backbones_train_and_why_others_do_not(found):
+def test_the_page_tells_which_backbones_train_and_why_others_do_not(found):
     table = "\n".join(["| backbone | trains | explainers, or the reason |", "| --- | --- | --- |", *found.values()])
     print("\n" + table)
-    told = README.read_text(encoding="utf-8").splitlines()
+    told = PAGE.read_text(encoding="utf-8").splitlines()
     assert [row for row in table.splitlines() if row not in told] == []  # RecBole 1.2.0 has some models less
 
 
