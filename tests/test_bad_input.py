@@ -15,7 +15,7 @@ from conftest import SMALL
 
 from recbole_ec4srec.commands.run_hyper import main as run_hyper_command
 from recbole_ec4srec.commands.run_recbole import main as run_recbole_command
-from recbole_ec4srec.config.keys import KEYS
+from recbole_ec4srec.config.keys import ADDED_DEFAULTS, KEYS
 from recbole_ec4srec.errors import RunError
 from recbole_ec4srec.experiments import __main__ as experiments
 
@@ -637,7 +637,7 @@ def page():
     lines += ["", "## What is unusual but right", "", *[f"- {what}" for what, *_ in GOOD]]
     lines += ["", TABLES, "", *test_keys.summary(), "", "Any text, or any value, may be that of", "", test_keys.free()]
     lines += ["", "## Our keys", "", "`KEY: got VALUE, allowed is` …", "", "| key | |", "| --- | --- |"]
-    lines += [f"| `{key}` | {rule} |" for key, rule in KEYS.items()]
+    lines += [f"| `{key}` | {rule} |" for key, rule in KEYS.items() if key not in ADDED_DEFAULTS]
     return "\n".join(lines) + "\n"
 
 
