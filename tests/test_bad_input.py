@@ -15,7 +15,8 @@ from conftest import SMALL
 
 from recbole_ec4srec.commands.run_hyper import main as run_hyper_command
 from recbole_ec4srec.commands.run_recbole import main as run_recbole_command
-from recbole_ec4srec.config.keys import ADDED_DEFAULTS, KEYS
+from recbole_ec4srec.config.keys import KEYS
+from recbole_ec4srec.config.objective import ADDED_DEFAULTS
 from recbole_ec4srec.errors import RunError
 from recbole_ec4srec.experiments import __main__ as experiments
 

@@ -11,8 +11,8 @@ from recbole.config import Config
 
 from recbole_ec4srec import ConfigError
 from recbole_ec4srec.commands.run_recbole import main as run_recbole_command
-from recbole_ec4srec.config.keys import ADDED_DEFAULTS, EXPLAINERS, KEYS, validate
-from recbole_ec4srec.config.objective import loss_weights
+from recbole_ec4srec.config.keys import EXPLAINERS, KEYS, validate
+from recbole_ec4srec.config.objective import ADDED_DEFAULTS, loss_weights
 from recbole_ec4srec.config.properties import properties_dir
 from recbole_ec4srec.config.schedule import update_schedule
 from recbole_ec4srec.config.variants import VARIANTS

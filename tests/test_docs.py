@@ -22,8 +22,8 @@ from conftest import write_inter
 from recbole.config import Config
 
 import recbole_ec4srec
-from recbole_ec4srec.config.keys import ADDED_DEFAULTS, EXPLAINERS, KEYS
-from recbole_ec4srec.config.objective import LOSSES, OPERATORS
+from recbole_ec4srec.config.keys import EXPLAINERS, KEYS
+from recbole_ec4srec.config.objective import ADDED_DEFAULTS, LOSSES, OPERATORS
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -165,6 +165,7 @@ def checkout(movies, tmp_path, monkeypatch):
     monkeypatch.setattr("recbole_ec4srec.experiments.training.record_missing", lambda *_: None)
     for name in ("recovery", "faithfulness"):
         monkeypatch.setattr(f"recbole_ec4srec.experiments.explanations.{name}", lambda args: None)
+    monkeypatch.syspath_prepend(tmp_path)
     for name in ("properties", "dataset", "results"):
         shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / "histories.csv").write_text("user,items\nstranger,50 172\n")

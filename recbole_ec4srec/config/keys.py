@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from recbole_ec4srec.config.objective import NEGATIVE, POSITIVE, operator_words, warmup_losses
+from recbole_ec4srec.config.objective import ADDED_DEFAULTS, NEGATIVE, POSITIVE, operator_words, warmup_losses
 from recbole_ec4srec.config.recbole_keys import GENERAL, listed
 from recbole_ec4srec.config.rules import FLAG, Number, Value, Words, check, one_of, refuse
 from recbole_ec4srec.config.variants import VARIANTS
@@ -98,22 +98,20 @@ KEYS = {
     ),
 }
 
-#: The keys that came with a term or an operator, whose defaults stand in no property file.
-ADDED_DEFAULTS: dict = {}
-
 
 def add_key(key: str, rule, default, shared) -> None:
-    """Make the key of a term or an operator known; one of the ``shared`` keys may be that of several.
+    """Make the key of a term or an operator known, with its default where it is new; the ``shared`` keys are known.
 
     Raises:
         ValueError: it is another key's name, or the default is not allowed.
     """
     if key in shared:
         return
-    if (key in KEYS and key not in ADDED_DEFAULTS) or key in GENERAL or key in listed():
+    taken = key in KEYS and (key not in ADDED_DEFAULTS or KEYS[key] != rule)
+    if taken or key in GENERAL or key in listed():
         raise ValueError(f"there is a key named {key} already; give this one another name")
     try:
-        ADDED_DEFAULTS[key] = rule.parse(default)
+        ADDED_DEFAULTS.setdefault(key, rule.parse(default))
     except (ValueError, TypeError):
         raise ValueError(f"the default of {key} is {default!r}, allowed is {rule}") from None
     KEYS[key] = rule

@@ -41,6 +41,10 @@ class LossTerm:
     function: Callable
     default: float = 0.0
 
+    def weight(self, config) -> float:
+        """Its weight by a configuration, which may be older than the term."""
+        return float(_setting(config, self.weight_key))
+
 
 @dataclass(frozen=True)
 class Operator:
@@ -75,10 +79,20 @@ class Operator:
     def __post_init__(self):
         object.__setattr__(self, "word", self.word or self.name)
 
+    def ratio(self, config) -> float:
+        """Its ratio by a configuration, which may be older than the operator."""
+        return _setting(config, self.ratio_key)
+
 
 #: Every :class:`LossTerm` and every :class:`Operator`, by name.
 LOSSES: dict[str, LossTerm] = {}
 OPERATORS: dict[str, Operator] = {}
+#: By the keys that came with a term or an operator: their defaults, which stand in no property file.
+ADDED_DEFAULTS: dict = {}
+
+
+def _setting(config, key):
+    return config[key] if key in config else ADDED_DEFAULTS[key]
 
 
 def loss_weights(config, guided: bool) -> dict:
@@ -89,7 +103,7 @@ def loss_weights(config, guided: bool) -> dict:
     """
     phase = GUIDED if guided else WARM_UP
     terms = [term for term in LOSSES.values() if term.phase == phase and (guided or term.name in config["warmup"])]
-    return {term.name: float(config[term.weight_key]) for term in terms if config[term.weight_key] > 0}
+    return {term.name: term.weight(config) for term in terms if term.weight(config) > 0}
 
 
 def views_of(losses) -> tuple:

@@ -54,8 +54,8 @@ def importance_ranks(importance: Tensor, item_seq_len: Tensor, generator=None) -
     return torch.where(inside, ranks, _positions(ranks))
 
 
-def _keep(item_seq, kept):
-    """The items where ``kept`` is true, closed up to the left."""
+def keep(item_seq: Tensor, kept: Tensor):
+    """The items where ``kept [B, L]`` is true, closed up to the left, with their lengths."""
     order = (~kept).to(torch.uint8).argsort(dim=1, stable=True)
     lengths = kept.sum(1)
     view = item_seq.gather(1, order)
@@ -74,7 +74,7 @@ def _stretch(item_seq, item_seq_len, size, generator):
 def crop(item_seq: Tensor, item_seq_len: Tensor, ratio: float, generator=None):
     """A random contiguous sub-sequence of ``max(1, floor(ratio * n))`` items."""
     size = item_count(ratio, item_seq_len).clamp(min=1)
-    return _keep(item_seq, _stretch(item_seq, item_seq_len, size, generator))
+    return keep(item_seq, _stretch(item_seq, item_seq_len, size, generator))
 
 
 def mask(item_seq: Tensor, item_seq_len: Tensor, ratio: float, mask_id: int, generator=None):
@@ -103,14 +103,14 @@ def ecrop_positive(item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, r
     """ecrop+: the sequence without its ``k = floor(ratio * n)`` least important items (at least one stays)."""
     k = item_count(ratio, item_seq_len).minimum(item_seq_len - 1).unsqueeze(1)
     rank = importance_ranks(importance, item_seq_len, generator)
-    return _keep(item_seq, (rank >= k) & (rank < item_seq_len.unsqueeze(1)))
+    return keep(item_seq, (rank >= k) & (rank < item_seq_len.unsqueeze(1)))
 
 
 def ecrop_negative(item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, ratio: float, generator=None):
     """ecrop-: only the ``k = floor(ratio * n)`` least important items; the whole sequence where k = 0."""
     k = item_count(ratio, item_seq_len)
     k = torch.where(k > 0, k, item_seq_len).unsqueeze(1)
-    return _keep(item_seq, importance_ranks(importance, item_seq_len, generator) < k)
+    return keep(item_seq, importance_ranks(importance, item_seq_len, generator) < k)
 
 
 def emask_positive(

@@ -72,7 +72,7 @@ def view_by(operator: Operator, sequences, importance, ratios, mask_id: int, gen
         ratios: by their keys.
     """
     given = [importance] if operator.guided else []
-    given += [ratios[operator.ratio_key], *([mask_id] if operator.masks else [])]
+    given += [operator.ratio(ratios), *([mask_id] if operator.masks else [])]
     return operator.function(*sequences, *given, generator)
 
 
