@@ -199,7 +199,7 @@ def test_a_negative_operator_is_a_word_of_negative_augmentations(experiment):
     e = experiment(negative_augmentations=["mine"])
     batch = batch_of(e, guided=True)
     assert batch["cl_neg_item_id_list"].equal(backwards(batch["item_id_list"], batch["item_length"], 0, None)[0])
-    with pytest.raises(ConfigError, match="^augmentations: got"):
+    with pytest.raises(ConfigError, match=r"^augmentations: got"):
         experiment(augmentations=["mine"])
 
 
