@@ -31,7 +31,7 @@ from recbole.utils import get_model, get_trainer, init_seed
 from recbole.utils.case_study import full_sort_topk
 
 import recbole_ec4srec
-from recbole_ec4srec.data import augmentation
+from recbole_ec4srec.data import operators
 from recbole_ec4srec.data.importance import normalise
 from recbole_ec4srec.data.retrieval import GuidedRetrieval, SameTargetIndex
 from recbole_ec4srec.encoder.kernels.cross_entropy import linear_cross_entropy
@@ -265,7 +265,9 @@ def benchmark_augmentation(args):
     rows = torch.arange(4096)
     item_seq, lengths = setup.dataset.item_sequences(rows)
     importance = torch.rand(item_seq.shape, generator=torch.Generator().manual_seed(1))
-    guided = augmentation.GuidedAugmentation(("crop", "mask", "reorder"), ("crop", "mask"), 0.5, setup.dataset.item_num)
+    guided = operators.GuidedAugmentation(
+        ("crop", "mask", "reorder"), ("crop", "mask"), {"mu_e": 0.5}, setup.dataset.item_num
+    )
     rng = np.random.default_rng(1)
 
     def loop():

@@ -8,9 +8,12 @@ from recbole_ec4srec.plugin import compat
 
 compat.apply()  # before RecBole is first used
 
+from recbole_ec4srec.config.objective import LossTerm, Operator
 from recbole_ec4srec.config.recbole_keys import register_keys
+from recbole_ec4srec.data.operators import register_operator
 from recbole_ec4srec.errors import ConfigError, DataError, NonFiniteError, RunError
 from recbole_ec4srec.model import CL4SRec, DuoRec, EC4SRec, EC4SRecSL, EC4SRecSSL
+from recbole_ec4srec.model.objective import register_loss
 from recbole_ec4srec.plugin.registry import register, register_model
 from recbole_ec4srec.quick_start import objective_function, run
 from recbole_ec4srec.storage.pickles import allow_in_checkpoints
@@ -26,12 +29,16 @@ __all__ = [
     "EC4SRec",
     "EC4SRecSL",
     "EC4SRecSSL",
+    "LossTerm",
     "NonFiniteError",
+    "Operator",
     "RunError",
     "__version__",
     "allow_in_checkpoints",
     "objective_function",
     "register_keys",
+    "register_loss",
     "register_model",
+    "register_operator",
     "run",
 ]

@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from unittest.mock import patch
 
@@ -21,7 +22,8 @@ from conftest import ROOT, write_inter
 from recbole.config import Config
 
 import recbole_ec4srec
-from recbole_ec4srec.config.keys import EXPLAINERS
+from recbole_ec4srec.config.keys import EXPLAINERS, KEYS
+from recbole_ec4srec.config.objective import ADDED_DEFAULTS, LOSSES, OPERATORS
 
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md")), ROOT / "docs" / "tour.ipynb"]
@@ -56,6 +58,10 @@ class Reader:
         reader(text)
 
     def python(self, text):
+        """A module where its first line names a file, and otherwise what is typed in."""
+        if module := re.match(r"# (\w+\.py)$", text, re.M):
+            Path(module[1]).write_text(text, encoding="utf-8")
+            return
         exec(compile(text, self.page, "exec"), self.names)
 
     def pycon(self, text):
@@ -158,6 +164,7 @@ def checkout(movies, tmp_path, monkeypatch):
     monkeypatch.setattr("recbole_ec4srec.experiments.training.record_missing", lambda *_: None)
     for name in ("recovery", "faithfulness"):
         monkeypatch.setattr(f"recbole_ec4srec.experiments.explanations.{name}", lambda args: None)
+    monkeypatch.syspath_prepend(tmp_path)
     for name in ("properties", "dataset", "results"):
         shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / "histories.csv").write_text("user,items\nstranger,50 172\n")
@@ -166,7 +173,9 @@ def checkout(movies, tmp_path, monkeypatch):
     reviews = [{"reviewerID": u, "asin": i, "unixReviewTime": t} for t in range(5) for u in "abcde" for i in "vwxyz"]
     with gzip.open(tmp_path / "reviews_Beauty_5.json.gz", "wt") as file:
         file.writelines(json.dumps(review) + "\n" for review in reviews)
-    with patch.dict(EXPLAINERS):
+    with ExitStack() as tables:  # which the pages add to
+        for table in (EXPLAINERS, LOSSES, OPERATORS, KEYS, ADDED_DEFAULTS):
+            tables.enter_context(patch.dict(table))
         yield
 
 

@@ -1,21 +1,22 @@
 """Our configuration keys: what they may hold, and which combinations make sense.
 
 Everything a user can set is checked here, once, when RecBole's ``Config`` is built, before any data is loaded.
-The defaults live in ``properties/model/*.yaml``; what a key means is told beside it there.
+The defaults live in ``properties/model/*.yaml``; what a key means is told beside it there. A term of the loss or an
+operator with a key of its own brings its default along.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from recbole_ec4srec.config.objective import WARMUP_LOSSES
+from recbole_ec4srec.config.objective import ADDED_DEFAULTS, NEGATIVE, POSITIVE, operator_words, warmup_losses
+from recbole_ec4srec.config.recbole_keys import GENERAL, listed
 from recbole_ec4srec.config.rules import FLAG, Number, Value, Words, check, one_of, refuse
 from recbole_ec4srec.config.variants import VARIANTS
 from recbole_ec4srec.errors import ConfigError
 
-OPERATORS = ("crop", "mask", "reorder")
-NEGATIVE_OPERATORS = ("crop", "mask")
 #: The classes behind the values of the key ``explainer``, by name; :mod:`recbole_ec4srec.explain` fills it.
 EXPLAINERS: dict = {}
 #: What finds the class of an explainer by the part of its name after a prefix; filled there, too.
@@ -58,8 +59,8 @@ class ExplainerName:
 KEYS = {
     "backbone": Value(str, "the name of a sequential recommender, such as SASRec", str.isidentifier),
     # views
-    "augmentations": Words(OPERATORS),
-    "negative_augmentations": Words(NEGATIVE_OPERATORS),
+    "augmentations": Words(partial(operator_words, POSITIVE)),
+    "negative_augmentations": Words(partial(operator_words, NEGATIVE)),
     "mu_c": Number(0, 1, above=True),
     "mu_m": Number(0, 1),
     "mu_r": Number(0, 1),
@@ -78,7 +79,7 @@ KEYS = {
     "second_pass": FLAG,
     "mask_same_target": FLAG,
     # schedule
-    "warmup": Words(WARMUP_LOSSES, empty=True),
+    "warmup": Words(warmup_losses, empty=True),
     "num_updates": Number(0, integer=True),
     "update_epochs": Epochs(),
     # explanation
@@ -96,6 +97,24 @@ KEYS = {
         lambda value: value in ("", AUTO) or Path(value).is_file(),
     ),
 }
+
+
+def add_key(key: str, rule, default, shared) -> None:
+    """Make the key of a term or an operator known, with its default where it is new; the ``shared`` keys are known.
+
+    Raises:
+        ValueError: it is another key's name, or the default is not allowed.
+    """
+    if key in shared:
+        return
+    taken = key in KEYS and (key not in ADDED_DEFAULTS or KEYS[key] != rule)
+    if taken or key in GENERAL or key in listed():
+        raise ValueError(f"there is a key named {key} already; give this one another name")
+    try:
+        ADDED_DEFAULTS.setdefault(key, rule.parse(default))
+    except (ValueError, TypeError):
+        raise ValueError(f"the default of {key} is {default!r}, allowed is {rule}") from None
+    KEYS[key] = rule
 
 
 def validate_common(config: dict) -> None:
@@ -120,6 +139,8 @@ def validate(model: str, config: dict) -> None:
     Raises:
         ConfigError: for a value out of its range, or a combination that cannot work.
     """
+    for key, default in ADDED_DEFAULTS.items():
+        config.setdefault(key, default)
     for key, rule in KEYS.items():
         if key not in config:
             raise ConfigError(f"{key}: missing; {model} needs {rule}")

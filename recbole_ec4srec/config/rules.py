@@ -41,9 +41,10 @@ class Number:
 
 @dataclass(frozen=True)
 class Words:
-    """A list of distinct words out of a few; ``a,b`` and ``[a,b]`` from the command line are read as lists."""
+    """A list of distinct words out of those that ``words()`` gives; ``a,b`` and ``[a,b]`` from the command line are
+    read as lists."""
 
-    words: tuple
+    words: Callable
     empty: bool = False
 
     def parse(self, value):
@@ -51,14 +52,16 @@ class Words:
             value = []
         if isinstance(value, str):
             value = [word.strip(" '\"") for word in value.strip("[] ").split(",") if word.strip()]
-        if not isinstance(value, (list, tuple)) or any(word not in self.words for word in value):
+        if not isinstance(value, (list, tuple)) or any(word not in self.words() for word in value):
             raise ValueError
         if len(set(value)) != len(value) or not (value or self.empty):
             raise ValueError
         return list(value)
 
     def __str__(self):
-        return f"a list of distinct words out of [{', '.join(self.words)}]" + (" (may be empty)" if self.empty else "")
+        return f"a list of distinct words out of [{', '.join(self.words())}]" + (
+            " (may be empty)" if self.empty else ""
+        )
 
 
 @dataclass(frozen=True)

@@ -54,8 +54,8 @@ def importance_ranks(importance: Tensor, item_seq_len: Tensor, generator=None) -
     return torch.where(inside, ranks, _positions(ranks))
 
 
-def _keep(item_seq, kept):
-    """The items where ``kept`` is true, closed up to the left."""
+def keep(item_seq: Tensor, kept: Tensor):
+    """The items where ``kept [B, L]`` is true, closed up to the left, with their lengths."""
     order = (~kept).to(torch.uint8).argsort(dim=1, stable=True)
     lengths = kept.sum(1)
     view = item_seq.gather(1, order)
@@ -74,7 +74,7 @@ def _stretch(item_seq, item_seq_len, size, generator):
 def crop(item_seq: Tensor, item_seq_len: Tensor, ratio: float, generator=None):
     """A random contiguous sub-sequence of ``max(1, floor(ratio * n))`` items."""
     size = item_count(ratio, item_seq_len).clamp(min=1)
-    return _keep(item_seq, _stretch(item_seq, item_seq_len, size, generator))
+    return keep(item_seq, _stretch(item_seq, item_seq_len, size, generator))
 
 
 def mask(item_seq: Tensor, item_seq_len: Tensor, ratio: float, mask_id: int, generator=None):
@@ -103,14 +103,14 @@ def ecrop_positive(item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, r
     """ecrop+: the sequence without its ``k = floor(ratio * n)`` least important items (at least one stays)."""
     k = item_count(ratio, item_seq_len).minimum(item_seq_len - 1).unsqueeze(1)
     rank = importance_ranks(importance, item_seq_len, generator)
-    return _keep(item_seq, (rank >= k) & (rank < item_seq_len.unsqueeze(1)))
+    return keep(item_seq, (rank >= k) & (rank < item_seq_len.unsqueeze(1)))
 
 
 def ecrop_negative(item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, ratio: float, generator=None):
     """ecrop-: only the ``k = floor(ratio * n)`` least important items; the whole sequence where k = 0."""
     k = item_count(ratio, item_seq_len)
     k = torch.where(k > 0, k, item_seq_len).unsqueeze(1)
-    return _keep(item_seq, importance_ranks(importance, item_seq_len, generator) < k)
+    return keep(item_seq, importance_ranks(importance, item_seq_len, generator) < k)
 
 
 def emask_positive(
@@ -139,82 +139,3 @@ def ereorder_positive(item_seq: Tensor, item_seq_len: Tensor, importance: Tensor
     return _shuffle(
         item_seq, importance_ranks(importance, item_seq_len, generator) < k, generator
     ), item_seq_len.clone()
-
-
-def _pick(views, chosen):
-    """Row b of ``views[chosen[b]]``."""
-    row = torch.arange(len(chosen), device=chosen.device)
-    return torch.stack([seq for seq, _ in views])[chosen, row], torch.stack([n for _, n in views])[chosen, row]
-
-
-def _two_views(apply, operators, item_seq, generator):
-    """Two views of each sequence by two different operators, drawn in random order; by the same one if it is alone."""
-    if len(operators) == 1:
-        return apply(operators[0]), apply(operators[0])
-    keys = torch.rand(len(item_seq), len(operators), generator=generator, device=item_seq.device)
-    drawn = keys.argsort(dim=1)
-    views = [apply(operator) for operator in operators]
-    return _pick(views, drawn[:, 0]), _pick(views, drawn[:, 1])
-
-
-class RandomAugmentation:
-    """The augmentations of CL4SRec (section 3.2).
-
-    Args:
-        operators: which of ``crop``, ``mask`` and ``reorder`` take part.
-        mu_c, mu_m, mu_r: their ratios.
-        mask_id: the id of the mask item ``[m]``.
-    """
-
-    def __init__(self, operators, mu_c: float, mu_m: float, mu_r: float, mask_id: int):
-        self.operators, self.mu_c, self.mu_m, self.mu_r, self.mask_id = list(operators), mu_c, mu_m, mu_r, mask_id
-
-    def positive(self, item_seq: Tensor, item_seq_len: Tensor, generator=None):
-        """Two views of each sequence by two different operators: ``((item_seq, item_seq_len), (…, …))``."""
-        apply = {
-            "crop": lambda: crop(item_seq, item_seq_len, self.mu_c, generator),
-            "mask": lambda: mask(item_seq, item_seq_len, self.mu_m, self.mask_id, generator),
-            "reorder": lambda: reorder(item_seq, item_seq_len, self.mu_r, generator),
-        }
-        return _two_views(lambda operator: apply[operator](), self.operators, item_seq, generator)
-
-
-class GuidedAugmentation:
-    """The explanation-guided augmentations (section 4.3). Which of equally important items count as the least important
-    is drawn anew for every view.
-
-    Args:
-        operators: which of ``crop``, ``mask`` and ``reorder`` make positive views.
-        negative_operators: which of ``crop`` and ``mask`` make negative views.
-        mu_e: the share of items that count as least, or most, important.
-        mask_id: the id of the mask item ``[m]``.
-    """
-
-    def __init__(self, operators, negative_operators, mu_e: float, mask_id: int):
-        self.operators, self.negative_operators = list(operators), list(negative_operators)
-        self.mu_e, self.mask_id = mu_e, mask_id
-
-    def positive(self, item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, generator=None):
-        """Two positive views of each sequence by two different operators: ``((item_seq, item_seq_len), (…, …))``."""
-        apply = {
-            "crop": lambda: ecrop_positive(item_seq, item_seq_len, importance, self.mu_e, generator),
-            "mask": lambda: emask_positive(item_seq, item_seq_len, importance, self.mu_e, self.mask_id, generator),
-            "reorder": lambda: ereorder_positive(item_seq, item_seq_len, importance, self.mu_e, generator),
-        }
-        return _two_views(lambda operator: apply[operator](), self.operators, item_seq, generator)
-
-    def negative(self, item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, generator=None):
-        """A negative view of each sequence, and where it differs from the sequence.
-
-        Returns:
-            ``(item_seq, item_seq_len, valid)``; ``valid [B]`` is false where k = 0 (or nothing can be taken away), and
-            such an instance takes no part in L_cl-.
-        """
-        apply = {
-            "crop": lambda: ecrop_negative(item_seq, item_seq_len, importance, self.mu_e, generator),
-            "mask": lambda: emask_negative(item_seq, item_seq_len, importance, self.mu_e, self.mask_id, generator),
-        }
-        views = [apply[operator]() for operator in self.negative_operators]
-        drawn = torch.randint(len(views), (len(item_seq),), generator=generator, device=item_seq.device)
-        view, lengths = _pick(views, drawn)
-        return view, lengths, (view != item_seq).any(1)

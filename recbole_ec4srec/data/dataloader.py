@@ -6,20 +6,21 @@ import numpy as np
 import torch
 from recbole.data.dataloader import TrainDataLoader
 
-from recbole_ec4srec.config.objective import VIEWS, loss_weights
-from recbole_ec4srec.data.augmentation import GuidedAugmentation, RandomAugmentation
+from recbole_ec4srec.config.objective import loss_weights, views_of
 from recbole_ec4srec.data.dataset import SequenceBatch
 from recbole_ec4srec.data.importance import ImportanceTable
+from recbole_ec4srec.data.operators import GuidedAugmentation, RandomAugmentation
 from recbole_ec4srec.data.retrieval import GuidedRetrieval, RandomRetrieval, SameTargetIndex
 
 
 class EC4SRecTrainDataLoader(TrainDataLoader):
     """RecBole's training loader, with views.
 
-    A batch has RecBole's fields and, for each view ``V`` that a loss of positive weight needs (``config.VIEWS``), the
-    fields ``V_<item_id_list>`` ``[B, L]`` and ``V_<item_length>`` ``[B]``; what is retrieved has ``V_<user_id>``
-    ``[B]`` too. Until :meth:`set_importance` is called these are the random views of the warm-up (``cl_1``, ``cl_2``,
-    ``sl``), afterwards the explanation-guided ones (``cl_pos_1``, ``cl_pos_2``, ``cl_neg``, ``sl_pos``).
+    A batch has RecBole's fields and, for each view ``V`` that a loss term of positive weight takes
+    (:data:`~recbole_ec4srec.config.objective.LOSSES`), the fields ``V_<item_id_list>`` ``[B, L]`` and
+    ``V_<item_length>`` ``[B]``; what is retrieved has ``V_<user_id>`` ``[B]`` too. Until :meth:`set_importance` is
+    called these are the random views of the warm-up (``cl_1``, ``cl_2``, ``sl``), afterwards the guided ones
+    (``cl_pos_1``, ``cl_pos_2``, ``cl_neg``, ``sl_pos``), and the batch is ``guided``.
 
     The views of a batch depend on the seed, the epoch and the batch alone, so worker processes give the same batches.
     With several negative items per instance (``loss_type: BPR``) the instances are repeated, their views are not.
@@ -40,9 +41,9 @@ class EC4SRecTrainDataLoader(TrainDataLoader):
         self.item_seq_field = dataset.item_seq_field
         self.length_field = dataset.item_list_length_field
         operators, mask_id = config["augmentations"], self.n_items
-        self._random = RandomAugmentation(operators, config["mu_c"], config["mu_m"], config["mu_r"], mask_id)
-        self._guided = GuidedAugmentation(operators, config["negative_augmentations"], config["mu_e"], mask_id)
-        self._losses = {guided: list(loss_weights(config, guided)) for guided in (False, True)}
+        self._random = RandomAugmentation(operators, config, mask_id)
+        self._guided = GuidedAugmentation(operators, config["negative_augmentations"], config, mask_id)
+        self._wanted = {guided: views_of(loss_weights(config, guided)) for guided in (False, True)}
         self.guided = False
         self._guided_since = None
         self.importance = None
@@ -52,7 +53,7 @@ class EC4SRecTrainDataLoader(TrainDataLoader):
     @property
     def needs_importance(self) -> bool:
         """Whether any loss after the warm-up uses importance scores."""
-        return bool(self._losses[True])
+        return bool(self._wanted[True])
 
     def set_importance(self, importance: ImportanceTable | None) -> None:
         """Leave the warm-up: from the next epoch on, views are guided by ``importance``.
@@ -90,7 +91,7 @@ class EC4SRecTrainDataLoader(TrainDataLoader):
 
     def _prepare_retrieval(self):
         """Build what this phase retrieves from, once, before worker processes start."""
-        wanted = {"sl", "sl_pos"} & set(self._losses[self.guided])
+        wanted = {"sl", "sl_pos"} & set(self._wanted[self.guided])
         if not wanted or self._retrieval is not None:
             return
         if self._index is None:
@@ -125,25 +126,26 @@ class EC4SRecTrainDataLoader(TrainDataLoader):
             fields[f"{name}_{self.item_seq_field}"] = item_seq
             fields[f"{name}_{self.length_field}"] = item_seq_len
             host_lengths[f"{name}_{self.length_field}"] = item_seq_len.numpy().copy()
-        return SequenceBatch(fields, host_lengths)
+        return SequenceBatch(fields, host_lengths, self.guided)
 
     def _views(self, rows, generator, fields) -> dict:
         """The views of instances ``rows`` by name; L_cl-'s mask and whose sequences were retrieved go to ``fields``."""
-        views = {name: None for loss in self._losses[self.guided] for name in VIEWS[loss]}
-        if not views:
+        wanted = self._wanted[self.guided]
+        if not wanted:
             return {}
         item_seq, lengths = self._dataset.item_sequences(rows)
-        if "cl_1" in views:
-            views["cl_1"], views["cl_2"] = self._random.positive(item_seq, lengths, generator)
-        if "cl_pos_1" in views:
+        made = {}
+        if {"cl_1", "cl_2"} & set(wanted):
+            made["cl_1"], made["cl_2"] = self._random.positive(item_seq, lengths, generator)
+        if {"cl_pos_1", "cl_pos_2", "cl_neg"} & set(wanted):
             importance = self.importance.rows(rows)[:, : item_seq.shape[1]]
-            views["cl_pos_1"], views["cl_pos_2"] = self._guided.positive(item_seq, lengths, importance, generator)
-            if "cl_neg" in views:
-                *views["cl_neg"], valid = self._guided.negative(item_seq, lengths, importance, generator)
-                fields["cl_neg_valid"] = valid  # [B] bool: the instance has a negative view
-        for name in ("sl", "sl_pos"):
-            if name in views:
-                found = self._retrieval.draw(rows, generator)
-                views[name] = self._dataset.item_sequences(found)
-                fields[f"{name}_{self.uid_field}"] = self._dataset.inter_feat[self.uid_field][found]
-        return views
+        if {"cl_pos_1", "cl_pos_2"} & set(wanted):
+            made["cl_pos_1"], made["cl_pos_2"] = self._guided.positive(item_seq, lengths, importance, generator)
+        if "cl_neg" in wanted:
+            *made["cl_neg"], valid = self._guided.negative(item_seq, lengths, importance, generator)
+            fields["cl_neg_valid"] = valid  # [B] bool: the instance has a negative view
+        for name in {"sl", "sl_pos"} & set(wanted):  # one a phase
+            found = self._retrieval.draw(rows, generator)
+            made[name] = self._dataset.item_sequences(found)
+            fields[f"{name}_{self.uid_field}"] = self._dataset.inter_feat[self.uid_field][found]
+        return {name: made[name] for name in wanted}

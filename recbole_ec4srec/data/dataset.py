@@ -17,19 +17,26 @@ from recbole_ec4srec.data.presplit import item_list_field
 
 
 class SequenceBatch(Interaction):
-    """A batch that remembers the lengths of its sequences on the host.
+    """A batch that remembers the lengths of its sequences on the host, and which phase of training it is of.
 
     An ``Interaction`` on a GPU can tell its lengths only after a synchronisation; grouping sequences by length needs
     them at once. ``host_lengths`` maps a length field to a numpy array ``[B]`` and stays behind when the tensors move.
     The arrays must be copies: a worker process frees the memory of a tensor that it sends.
+
+    ``guided`` is False in the warm-up, True after it, and None of a batch without views.
     """
 
-    def __init__(self, interaction, host_lengths=None):
+    def __init__(self, interaction, host_lengths=None, guided=None):
         super().__init__(interaction)
         self.host_lengths = dict(host_lengths or {})
+        self.guided = guided
 
     def to(self, device, selected_field=None):
-        return SequenceBatch(super().to(device, selected_field).interaction, self.host_lengths)
+        return SequenceBatch(super().to(device, selected_field).interaction, self.host_lengths, self.guided)
+
+    def __getitem__(self, index):
+        found = super().__getitem__(index)
+        return found if isinstance(index, str) else SequenceBatch(found.interaction, guided=self.guided)
 
 
 class _Table(Interaction):

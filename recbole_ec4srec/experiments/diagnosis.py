@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from recbole_ec4srec.config.objective import NEGATIVE_VIEW, views_of
 from recbole_ec4srec.console import show
 from recbole_ec4srec.experiments.plans import CONTROL, OURS
 from recbole_ec4srec.experiments.tables import spread, write_table
 from recbole_ec4srec.experiments.training import trained
-from recbole_ec4srec.model.ec4srec import VIEWS
 
 _BATCHES = 20
 
@@ -54,12 +54,12 @@ def _views(model, batches):
     """Cosines to the anchor, by the view's name."""
     found = {}
     for batch in batches:
-        views = [view for view in VIEWS if f"{view}_{model.ITEM_SEQ}" in batch]
+        views = views_of(model.weights[batch.guided])
         encoded = model.encode(batch, ["", *views])
         anchor = encoded[""]
         found.setdefault("another anchor", []).append(F.cosine_similarity(anchor, anchor.roll(1, 0)).mean())
         for view in views:
-            kept = batch["cl_neg_valid"] if view == "cl_neg" else slice(None)
+            kept = batch["cl_neg_valid"] if view == NEGATIVE_VIEW else slice(None)
             found.setdefault(view, []).append(F.cosine_similarity(anchor, encoded[view])[kept].mean())
     return _means(found)
 
@@ -69,7 +69,7 @@ def _losses(model, batches):
     found, parameters = {}, [parameter for parameter in model.parameters() if parameter.requires_grad]
     for batch in batches:
         parts = model.calculate_loss(batch)
-        for name, part in zip(model.loss_names, parts):
+        for name, part in zip(parts.names, parts):
             gradients = torch.autograd.grad(part, parameters, retain_graph=True, allow_unused=True)
             norm = torch.stack([gradient.norm() for gradient in gradients if gradient is not None]).norm()
             found.setdefault(name, []).append(part.detach())

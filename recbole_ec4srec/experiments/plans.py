@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from recbole_ec4srec.config.objective import GUIDED as GUIDED_PHASE
 from recbole_ec4srec.config.properties import properties_dir
 from recbole_ec4srec.experiments import paper
 from recbole_ec4srec.experiments.records import Run, properties, settings_of, tuned
+from recbole_ec4srec.model.objective import BUILT_IN
 from recbole_ec4srec.tuning.space import read_space
 
 
@@ -125,7 +127,8 @@ def _one_at_a_time(row):
 
 def _losses(label, *names):
     """EC4SRec with the guided losses ``names`` alone."""
-    weights = {f"lambda_{name}": 0 for name in ("cl_pos", "cl_neg", "sl_pos") if name not in names}
+    others = [term for term in BUILT_IN if term.phase == GUIDED_PHASE and term.name not in names]
+    weights = {term.weight_key: 0 for term in others if _DEFAULTS.get(term.weight_key, term.default) != 0}
     return Row(label, "EC4SRec", weights)
 
 

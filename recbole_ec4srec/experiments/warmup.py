@@ -17,15 +17,15 @@ from pathlib import Path
 import torch
 from recbole.utils import early_stopping
 
+from recbole_ec4srec.config.objective import GUIDED as GUIDED_PHASE
 from recbole_ec4srec.experiments.records import Run
+from recbole_ec4srec.model.objective import BUILT_IN
 from recbole_ec4srec.storage.atomic import replacing
 from recbole_ec4srec.training.resume import read_state
 
 #: Settings that have no part in a training before its first importance update.
 GUIDED = (
-    "lambda_cl_pos",
-    "lambda_cl_neg",
-    "lambda_sl_pos",
+    *(term.weight_key for term in BUILT_IN if term.phase == GUIDED_PHASE),
     "mu_e",
     "negative_augmentations",
     "ertrl_score",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from recbole_ec4srec.config.objective import OPERATORS
 from recbole_ec4srec.data import ImportanceTable
-from recbole_ec4srec.data import augmentation as augment
+from recbole_ec4srec.data.operators import view_by
 from recbole_ec4srec.data.retrieval import GuidedRetrieval, RandomRetrieval, SameTargetIndex
 from recbole_ec4srec.errors import ConfigError, DataError
 from recbole_ec4srec.explain import build_explainer
@@ -20,29 +21,20 @@ def augmentations(importance, settings, generator=None) -> dict:
 
     Args:
         importance: of its n items, ``[n]``, raw.
-        settings: has ``mu_c``, ``mu_m``, ``mu_r`` and ``mu_e``.
+        settings: has the operators' ratios: ``mu_c``, ``mu_m``, ``mu_r``, ``mu_e`` and those of operators of your own.
 
     Returns:
         By operator n cells: the number (from 1) of the item that stands in each place, :data:`MASK`, or None in the
-        places that a crop leaves out.
+        places of items that it leaves out.
     """
     score = torch.as_tensor(np.asarray(importance, dtype=np.float32)).unsqueeze(0)
     n = score.shape[1]
-    sequence, mu_e, mask_id = (torch.arange(1, n + 1).unsqueeze(0), torch.tensor([n])), settings["mu_e"], n + 1
-    found = {
-        "crop": augment.crop(*sequence, settings["mu_c"], generator),
-        "mask": augment.mask(*sequence, settings["mu_m"], mask_id, generator),
-        "reorder": augment.reorder(*sequence, settings["mu_r"], generator),
-        "ecrop+": augment.ecrop_positive(*sequence, score, mu_e, generator),
-        "emask+": augment.emask_positive(*sequence, score, mu_e, mask_id, generator),
-        "erord+": augment.ereorder_positive(*sequence, score, mu_e, generator),
-        "ecrop-": augment.ecrop_negative(*sequence, score, mu_e, generator),
-        "emask-": augment.emask_negative(*sequence, score, mu_e, mask_id, generator),
-    }
+    sequence, mask_id = (torch.arange(1, n + 1).unsqueeze(0), torch.tensor([n])), n + 1
     views = {}
-    for name, (view, length) in found.items():
+    for name, operator in OPERATORS.items():
+        view, length = view_by(operator, sequence, score, settings, mask_id, generator)
         kept = view[0, : length[0]].tolist()
-        if "crop" in name:  # closed up to the left; shown where they came from
+        if len(kept) < n:  # closed up to the left; shown where they came from
             views[name] = [place if place in kept else None for place in range(1, n + 1)]
         else:
             views[name] = [MASK if item == mask_id else item for item in kept]

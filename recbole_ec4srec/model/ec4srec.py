@@ -1,4 +1,4 @@
-"""EC4SRec and its presets: one model, of which the property files and the batch decide what is contrasted."""
+"""EC4SRec and its presets: one model, of which the property files and the phase decide what is contrasted."""
 
 from __future__ import annotations
 
@@ -8,28 +8,17 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.model.loss import BPRLoss
 from torch import Tensor
 
-from recbole_ec4srec.config.objective import VIEWS as VIEWS_OF
+from recbole_ec4srec.config.objective import ANCHOR, LOSSES, NEGATIVE_VIEW, loss_weights, views_of
 from recbole_ec4srec.encoder.backbone import Backbone
 from recbole_ec4srec.model.collectives import gather, mean
-from recbole_ec4srec.model.losses import negative_loss, pair_loss, supervised_loss
+from recbole_ec4srec.model.objective import REC, Given, Losses
 
 
 class EC4SRec(SequentialRecommender):
     """EC4SRec (section 4.4.3, Eq. 9): a recommendation loss and up to three explanation-guided contrastive losses.
 
-    A batch holds the instances and the views to contrast (see :mod:`recbole_ec4srec.data.dataloader`). For every view
-    that it has, the loss of Eq. 9, or of the warm-up before the first importance update, takes part:
-
-    ========== ============================== ==================
-    loss       views in the batch             weight
-    ========== ============================== ==================
-    L_rec      (the instances)                1
-    L_cl       ``cl_1``, ``cl_2``             ``lambda``
-    L_sl       ``sl``                         ``lambda``
-    L_cl+      ``cl_pos_1``, ``cl_pos_2``     ``lambda_cl_pos``
-    L_cl-      ``cl_neg`` and the two above   ``lambda_cl_neg``
-    L_sl+      ``sl_pos``                     ``lambda_sl_pos``
-    ========== ============================== ==================
+    A batch holds the instances and the views to contrast (see :mod:`recbole_ec4srec.data.dataloader`), and tells its
+    phase: the terms of that phase (:mod:`recbole_ec4srec.model.objective`) that have a weight take part, beside L_rec.
     """
 
     #: It is no encoder itself.
@@ -43,9 +32,9 @@ class EC4SRec(SequentialRecommender):
         self.sim, self.tau, self.tau_cl = config["sim"], config["tau"], config["tau_cl"]
         self.second_pass, self.mask_same_target = config["second_pass"], config["mask_same_target"]
         self.view_loss = config["view_loss"]
-        self.weights = {"cl": config["lambda"], "sl": config["lambda"]}
-        self.weights.update({name: config[f"lambda_{name}"] for name in ("cl_pos", "cl_neg", "sl_pos")})
-        self.loss_names = ("rec",)
+        #: Weights of the terms, by whether training is guided and by name.
+        self.weights = {guided: loss_weights(config, guided) for guided in (False, True)}
+        self.config = config
 
     @property
     def mask_id(self) -> int:
@@ -81,42 +70,37 @@ class EC4SRec(SequentialRecommender):
         ]
         return torch.cat(users)
 
-    def calculate_loss(self, interaction) -> tuple:
-        """The weighted parts of the loss, whose sum is Eq. 9 (or the warm-up's loss); ``loss_names`` names them.
+    def calculate_loss(self, interaction) -> Losses:
+        """The weighted parts of the loss, by name, whose sum is Eq. 9 (or the warm-up's loss).
 
-        Of several processes each has a part of the batch, and gets the loss of the whole.
+        A batch that tells no phase has L_rec alone. Of several processes each has a part of the batch, and gets the
+        loss of the whole.
         """
-        has = {view for view in VIEWS if f"{view}_{self.ITEM_SEQ}" in interaction}
-        views = ["", *[view for view in VIEWS if view in has]]
-        encoded = self.encode(interaction, views)
-        losses = {"rec": self._recommendation_loss(encoded[""], interaction)}
-        if self.view_loss == "recommendation":
-            losses.update(self._losses_of_views(encoded, interaction))
-            has = {}
-        view = {name: gather(encoded[name]) for name in VIEWS if name in has}
-        target = None
-        if view and self.mask_same_target:
-            target = gather(_head(interaction[self.POS_ITEM_ID], encoded[views[1]]))
-        for name in ("cl", "cl_pos"):
-            if f"{name}_1" in view and self.weights[name] > 0:
-                losses[name] = pair_loss(view[f"{name}_1"], view[f"{name}_2"], self.sim, self.tau_cl, target)
-        if "cl_neg" in view:
-            positives = torch.cat([view["cl_pos_1"], view["cl_pos_2"]])
-            valid = gather(interaction["cl_neg_valid"])
-            losses["cl_neg"] = negative_loss(view["cl_neg"], positives, valid, self.sim, self.tau_cl)
-        for name in ("sl", "sl_pos"):
-            if name in view:
-                anchor = self.encode(interaction, [""])[""] if self.second_pass else encoded[""]
-                anchor = gather(_head(anchor, encoded[name]))
-                losses[name] = supervised_loss(anchor, view[name], self.sim, self.tau, target)
-        self.loss_names = tuple(losses)
-        return tuple(loss if name == "rec" else self.weights[name] * loss for name, loss in losses.items())
+        weights = self.weights.get(getattr(interaction, "guided", None), {})
+        views = views_of(weights)
+        encoded = self.encode(interaction, [ANCHOR, *views])
+        parts = {REC: self._recommendation_loss(encoded[ANCHOR], interaction)}
+        terms = self._recommendations if self.view_loss == "recommendation" else self._contrasts
+        parts.update((name, weights[name] * loss) for name, loss in terms(weights, views, encoded, interaction))
+        return Losses(parts)
 
-    def _losses_of_views(self, encoded, interaction):
+    def _contrasts(self, names, views, encoded, interaction):
+        """The terms ``names``, unweighted."""
+        of_all = {view: gather(encoded[view]) for view in views}
+        given = Given(self, interaction, len(encoded[views[0]] if views else encoded[ANCHOR]))
+        if any(ANCHOR in LOSSES[name].views for name in names):
+            anchor = self.encode(interaction, [ANCHOR]) if self.second_pass else encoded
+            of_all[ANCHOR] = gather(_head(anchor[ANCHOR], encoded[views[0]] if views else encoded[ANCHOR]))
+        for name in names:
+            term = LOSSES[name]
+            yield name, term.function({view: of_all[view] for view in term.views}, given)
+
+    def _recommendations(self, names, views, encoded, interaction):
         """Positive views as more training data: the L_rec of each with its instance's next item, not the paper's."""
-        for name, views in VIEWS_OF.items():
-            if name != "cl_neg" and views[0] in encoded and self.weights[name] > 0:
-                yield name, sum(self._recommendation_loss(encoded[view], interaction) for view in views) / len(views)
+        for name in names:
+            own = [view for view in LOSSES[name].views if view != ANCHOR]
+            if own and NEGATIVE_VIEW not in own:
+                yield name, sum(self._recommendation_loss(encoded[view], interaction) for view in own) / len(own)
 
     def _recommendation_loss(self, encoded, interaction):
         """L_rec: Eq. 2 over all items, or RecBole's BPR loss."""
@@ -133,10 +117,6 @@ class EC4SRec(SequentialRecommender):
     def full_sort_predict(self, interaction) -> Tensor:
         """Scores of all items, ``[B, n_items]``; ``[m]`` is not among them."""
         return self.backbone.score_all(self.encode(interaction, [""])[""])
-
-
-#: The views that a batch may have.
-VIEWS = tuple(dict.fromkeys(view for views in VIEWS_OF.values() for view in views))
 
 
 def _head(tensor, like):

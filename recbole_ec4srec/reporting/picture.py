@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from recbole_ec4srec.config.objective import NEGATIVE, OPERATORS, POSITIVE
 from recbole_ec4srec.inference.views import MASK
 from recbole_ec4srec.reporting.page import render
 from recbole_ec4srec.reporting.rendering import shares
 
-_GROUPS = (
-    ("at random", ("crop", "mask", "reorder")),
-    ("guided, positive: what matters stays", ("ecrop+", "emask+", "erord+")),
-    ("guided, negative: what matters goes", ("ecrop-", "emask-")),
-    ("of other users with the same next item", ("rtrl", "ertrl+")),
-)
+_TITLES = {
+    (POSITIVE, False): "at random",
+    (POSITIVE, True): "guided, positive: what matters stays",
+    (NEGATIVE, False): "at random, negative",
+    (NEGATIVE, True): "guided, negative: what matters goes",
+}
+_RETRIEVED = ("of other users with the same next item", ("rtrl", "ertrl+"))
 _LEFT, _STEP, _TILE, _BAR, _LONG = 104, 52, 44, 64, 4  # pixels; letters of an item that fit into a tile
 
 
@@ -59,7 +61,7 @@ def picture(items, importance, found: dict, titles: dict, retrieved: dict) -> st
     for column in range(len(items)):
         tile(column, y, column + 1)
     y += 38
-    for title, names_of_group in _GROUPS:
+    for title, names_of_group in [*_groups(), _RETRIEVED]:
         lines = {name: found[name] for name in names_of_group if name in found}
         for name in names_of_group:
             if retrieved.get(name):
@@ -76,3 +78,9 @@ def picture(items, importance, found: dict, titles: dict, retrieved: dict) -> st
             width = max(width, len(places))
             y += 38
     return render("views.svg", parts=parts, width=_LEFT + _STEP * width + 14, height=y + 12)
+
+
+def _groups():
+    """The operators by what they do, each group with its title."""
+    for does, title in _TITLES.items():
+        yield title, [name for name, operator in OPERATORS.items() if (operator.kind, operator.guided) == does]

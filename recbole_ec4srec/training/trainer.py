@@ -38,7 +38,7 @@ class EC4SRecTrainer(Trainer):
         self._patience = self.stopping_step
         self._updates_done = 0
         self._epoch = 0
-        self._batch, self._losses = 0, ()
+        self._batch, self._losses, self._names = 0, (), ()
         self._best_epoch = None
         #: Of the last epoch: ``losses``, the sum over its batches of each part of the loss, weighted; and, where it
         #: began with an update, ``update``: the share of instances whose most important item has changed.
@@ -72,10 +72,11 @@ class EC4SRecTrainer(Trainer):
         def noted(batch):
             self._batch += 1
             self._losses = calculate_loss(batch)
+            self._names = _names(self._losses)
             return self._losses
 
         total = super()._train_epoch(train_data, epoch_idx, noted, show_progress)
-        self.noted["losses"] = dict(zip(self.model.loss_names, total))
+        self.noted["losses"] = dict(zip(self._names, _parts(total)))
         self._losses = ()  # with what their gradients were computed from
         broken = [name for name, weight in self.model.named_parameters() if not weight.isfinite().all()]
         if broken:
@@ -85,8 +86,7 @@ class EC4SRecTrainer(Trainer):
     def _check_nan(self, loss):
         """RecBole's check of each batch's loss, which waits for the device once too, for infinity as well."""
         if not torch.isfinite(loss):
-            parts = self._losses if isinstance(self._losses, tuple) else (self._losses,)
-            told = ", ".join(f"{name} {part.item():g}" for name, part in zip(self.model.loss_names, parts))
+            told = ", ".join(f"{name} {part.item():g}" for name, part in zip(self._names, _parts(self._losses)))
             self._stop(f", batch {self._batch}", f"the loss is not finite ({told})")
 
     def _stop(self, where, what):
@@ -136,11 +136,20 @@ class EC4SRecTrainer(Trainer):
 
     def _generate_train_loss_output(self, epoch_idx, s_time, e_time, losses):
         output = super()._generate_train_loss_output(epoch_idx, s_time, e_time, losses)
-        for number, name in reversed(list(enumerate(self.model.loss_names, 1))):
+        for number, name in reversed(list(enumerate(self._names, 1))):
             output = output.replace(f"train_loss{number}", name)
         return output
 
     def _add_train_loss_to_tensorboard(self, epoch_idx, losses, tag="Loss/Train"):
-        for name, loss in zip(self.model.loss_names, losses):
+        for name, loss in zip(self._names, _parts(losses)):
             self.tensorboard.add_scalar(f"{tag}/{name}", loss, epoch_idx)
-        self.tensorboard.add_scalar(tag, sum(losses), epoch_idx)
+        self.tensorboard.add_scalar(tag, sum(_parts(losses)), epoch_idx)
+
+
+def _parts(losses) -> tuple:
+    return losses if isinstance(losses, tuple) else (losses,)
+
+
+def _names(losses) -> tuple:
+    """The names of the parts of what a ``calculate_loss`` returned; RecBole's where a user's own names none."""
+    return getattr(losses, "names", tuple(f"train_loss{number}" for number in range(1, len(_parts(losses)) + 1)))

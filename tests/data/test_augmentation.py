@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from recbole_ec4srec.data.augmentation import (
-    GuidedAugmentation,
-    RandomAugmentation,
     crop,
     ecrop_negative,
     ecrop_positive,
@@ -23,6 +21,7 @@ from recbole_ec4srec.data.augmentation import (
     mask,
     reorder,
 )
+from recbole_ec4srec.data.operators import GuidedAugmentation, RandomAugmentation
 
 MASK = 99
 WIDTH = 9
@@ -32,6 +31,10 @@ PROPERTY = settings(max_examples=80, deadline=None, derandomize=True, database=N
 
 def seeded(seed=1):
     return torch.Generator().manual_seed(seed)
+
+
+def random_ratios(mu_c, mu_m, mu_r):
+    return {"mu_c": mu_c, "mu_m": mu_m, "mu_r": mu_r}
 
 
 def pad(sequences, width=WIDTH, value=0):
@@ -129,7 +132,7 @@ def test_which_of_equally_important_items_counts_as_less_important_is_drawn_anew
 
 
 def test_guided_views_by_the_same_operator_differ_where_items_are_equally_important():
-    guided = GuidedAugmentation(["mask"], ["mask"], 0.4, MASK)
+    guided = GuidedAugmentation(["mask"], ["mask"], {"mu_e": 0.4}, MASK)
     tied = batch([[1, 2, 3, 4, 5, 6, 7, 8]] * 50, [[1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]] * 50)
     (first, _), (second, _) = guided.positive(*tied, seeded())
     assert (first != second).any(1).float().mean() > 0.8
@@ -325,9 +328,9 @@ def all_views(sequences, importance, ratio, seed, padding=None):
         emask_positive(item_seq, n, scores, ratio, MASK),
         emask_negative(item_seq, n, scores, ratio, MASK),
         ereorder_positive(item_seq, n, scores, ratio, generator),
-        *RandomAugmentation(ALL, ratio, ratio, ratio, MASK).positive(item_seq, n, generator),
-        *GuidedAugmentation(ALL, ["crop", "mask"], ratio, MASK).positive(item_seq, n, scores, generator),
-        GuidedAugmentation(ALL, ["crop", "mask"], ratio, MASK).negative(item_seq, n, scores, generator)[:2],
+        *RandomAugmentation(ALL, random_ratios(ratio, ratio, ratio), MASK).positive(item_seq, n, generator),
+        *GuidedAugmentation(ALL, ["crop", "mask"], {"mu_e": ratio}, MASK).positive(item_seq, n, scores, generator),
+        GuidedAugmentation(ALL, ["crop", "mask"], {"mu_e": ratio}, MASK).negative(item_seq, n, scores, generator)[:2],
     ]
     return views, (item_seq, n, scores)
 
@@ -367,7 +370,8 @@ def test_the_same_seed_gives_the_same_views(drawn, percent, seed):
 def test_another_seed_gives_other_views():
     sequences = [[1, 2, 3, 4, 5, 6, 7, 8]] * 20
     first, second = (
-        RandomAugmentation(ALL, 0.5, 0.5, 0.5, MASK).positive(*batch(sequences), seeded(s)) for s in (1, 2)
+        RandomAugmentation(ALL, random_ratios(0.5, 0.5, 0.5), MASK).positive(*batch(sequences), seeded(s))
+        for s in (1, 2)
     )
     assert not torch.equal(first[0][0], second[0][0])
 
@@ -386,9 +390,9 @@ def operator_of(view):
 def drawn_pairs(kind, operators, times=3000):
     item_seq, n, importance = batch([LONG] * times, [RISING] * times)
     if kind == "random":
-        views = RandomAugmentation(operators, 0.6, 0.3, 0.6, MASK).positive(item_seq, n, seeded())
+        views = RandomAugmentation(operators, random_ratios(0.6, 0.3, 0.6), MASK).positive(item_seq, n, seeded())
     else:
-        views = GuidedAugmentation(operators, ["crop"], 0.5, MASK).positive(item_seq, n, importance, seeded())
+        views = GuidedAugmentation(operators, ["crop"], {"mu_e": 0.5}, MASK).positive(item_seq, n, importance, seeded())
     return Counter((operator_of(a), operator_of(b)) for a, b in zip(unpad(views[0]), unpad(views[1])))
 
 
@@ -411,12 +415,14 @@ def test_one_operator_alone_makes_both_views(kind, alone):
 
 
 def test_one_random_operator_alone_makes_two_independent_views():
-    first, second = RandomAugmentation(["mask"], 0.6, 0.5, 0.6, MASK).positive(*batch([LONG] * 50), seeded())
+    first, second = RandomAugmentation(["mask"], random_ratios(0.6, 0.5, 0.6), MASK).positive(
+        *batch([LONG] * 50), seeded()
+    )
     assert not torch.equal(first[0], second[0])
 
 
 def test_operators_are_drawn_for_each_instance_and_act_with_their_own_ratio():
-    views = RandomAugmentation(ALL, 0.34, 0.12, 1.0, MASK).positive(*batch([LONG] * 60), seeded())
+    views = RandomAugmentation(ALL, random_ratios(0.34, 0.12, 1.0), MASK).positive(*batch([LONG] * 60), seeded())
     for view in unpad(views[0]) + unpad(views[1]):
         if operator_of(view) == "crop":
             assert len(view) == 3
@@ -428,7 +434,7 @@ def test_operators_are_drawn_for_each_instance_and_act_with_their_own_ratio():
 
 def test_negative_operators_are_drawn_equally_often():
     item_seq, n, importance = batch([LONG] * 3000, [RISING] * 3000)
-    guided = GuidedAugmentation(ALL, ["crop", "mask"], 0.5, MASK)
+    guided = GuidedAugmentation(ALL, ["crop", "mask"], {"mu_e": 0.5}, MASK)
     item_seq, n, valid = guided.negative(item_seq, n, importance, seeded())
     counts = Counter(tuple(view) for view in unpad((item_seq, n)))
     assert is_uniform(counts, [tuple(LONG[:4]), (*LONG[:5], MASK, MASK, MASK, MASK)])
@@ -439,7 +445,7 @@ def test_negative_operators_are_drawn_equally_often():
     ("operator", "expected"), [("crop", [[1, 3], [8]]), ("mask", [[1, MASK, 3, MASK, 5], [MASK, 8, 9]])]
 )
 def test_one_negative_operator_alone_makes_all_negative_views(operator, expected):
-    guided = GuidedAugmentation(ALL, [operator], 0.5, MASK)
+    guided = GuidedAugmentation(ALL, [operator], {"mu_e": 0.5}, MASK)
     item_seq, n, valid = guided.negative(*batch(ITEMS[:2], SCORES[:2]), seeded())
     assert unpad((item_seq, n)) == expected
     assert valid.tolist() == [True, True]
@@ -447,19 +453,19 @@ def test_one_negative_operator_alone_makes_all_negative_views(operator, expected
 
 @pytest.mark.parametrize("operator", ["crop", "mask"])
 def test_where_k_is_0_there_is_no_negative_view(operator):
-    guided = GuidedAugmentation(ALL, [operator], 0.4, MASK)
+    guided = GuidedAugmentation(ALL, [operator], {"mu_e": 0.4}, MASK)
     # floor(0.4 * n) is 0, 0 and 1.
     made = batch([[5], [5, 6], [5, 6, 7]], [[1.0], [1.0, 2.0], [1.0, 2.0, 3.0]])
     assert guided.negative(*made, seeded())[2].tolist() == [False, False, True]
 
 
 def test_a_negative_view_of_equal_items_still_counts_when_it_is_shorter():
-    guided = GuidedAugmentation(ALL, ["crop"], 0.5, MASK)
+    guided = GuidedAugmentation(ALL, ["crop"], {"mu_e": 0.5}, MASK)
     item_seq, n, valid = guided.negative(*batch([[5, 5, 5, 5]], [[1.0, 2.0, 3.0, 4.0]]), seeded())
     assert unpad((item_seq, n)) == [[5, 5]]
     assert valid.tolist() == [True]
 
 
 def test_with_mu_e_of_1_ecrop_negative_is_the_sequence_and_takes_no_part():
-    guided = GuidedAugmentation(ALL, ["crop"], 1.0, MASK)
+    guided = GuidedAugmentation(ALL, ["crop"], {"mu_e": 1.0}, MASK)
     assert guided.negative(*batch([[5, 6]], [[1.0, 2.0]]), seeded())[2].tolist() == [False]

@@ -88,8 +88,7 @@ def test_a_guided_loss_alone_has_its_own_views(experiment, weight, views):
     guide(e)
     batch = next(iter(e.train_data))
     assert set(batch.columns) - {"cl_neg_valid"} == RECBOLE | fields_of(views)
-    e.model.calculate_loss(batch)
-    assert e.model.loss_names == ("rec", weight[len("lambda_") :])
+    assert e.model.calculate_loss(batch).names == ("rec", weight[len("lambda_") :])
 
 
 @pytest.mark.parametrize(("warmup", "views"), [([], []), (["cl"], ["cl_1", "cl_2"]), (["sl"], ["sl"])])

@@ -289,7 +289,7 @@ def check_parts(e, batch, names, sim="dot"):
     with torch.no_grad():
         losses = e.model.calculate_loss(batch)
         expected = looped_parts(e, batch, sim)
-    assert e.model.loss_names == names
+    assert losses.names == names
     assert set(expected) == set(names)
     assert [loss.item() for loss in losses] == pytest.approx([expected[name] for name in names], rel=1e-4)
 

@@ -79,8 +79,9 @@ def test_views_as_more_data_are_weighted_recommendation_losses(experiment):
             encoded = model(batch[prefix + model.ITEM_SEQ], batch[prefix + model.ITEM_SEQ_LEN])
             return nn.functional.cross_entropy(model.backbone.score_all(encoded), batch[model.POS_ITEM_ID])
 
-        rec, *losses = model.calculate_loss(batch)
-        assert model.loss_names == ("rec", *expected)
+        parts = model.calculate_loss(batch)
+        assert parts.names == ("rec", *expected)
+        rec, *losses = parts
         assert_close(rec, cross_entropy(""))
         for loss, (weight, views) in zip(losses, expected.values()):
             assert_close(loss, weight * sum(map(cross_entropy, views)) / len(views))
@@ -150,7 +151,7 @@ def test_the_mask_item_is_learned_from_masked_views_alone(augmentations, learned
 def test_the_parts_of_the_loss_by_model_and_phase(model, guided, names, experiment):
     small = experiment(model)
     parts = small.model.calculate_loss(first_batch(small, guided))
-    assert small.model.loss_names == names
+    assert parts.names == names
     assert len(parts) == len(names)
     assert all(part.dim() == 0 and torch.isfinite(part) and part > 0 for part in parts)
 
@@ -162,10 +163,10 @@ def test_a_part_is_multiplied_by_its_weight(guided, names, experiment):
     ((key, scaled),) = names.items()
     once, thrice = experiment(**{key: 0.1}), experiment(**{key: 0.3})
     batch = first_batch(once, guided)
-    parts = dict(zip(("rec", *range(9)), once.model.eval().calculate_loss(batch)))
-    parts = dict(zip(once.model.loss_names, parts.values()))
+    lighter = once.model.eval().calculate_loss(batch)
+    parts = dict(zip(lighter.names, lighter))
     heavier = thrice.model.eval().calculate_loss(batch)
-    for name, part in zip(thrice.model.loss_names, heavier):
+    for name, part in zip(heavier.names, heavier):
         assert_close(part, parts[name] * (3 if name in scaled else 1))
 
 
@@ -295,7 +296,7 @@ def on(device, model):
 
         def to_device(batch):
             fields = {name: fake(value) for name, value in batch.interaction.items()}
-            return SequenceBatch(fields, getattr(batch, "host_lengths", {}))
+            return SequenceBatch(fields, getattr(batch, "host_lengths", {}), getattr(batch, "guided", None))
 
         for module in model.modules():
             for name, parameter in module.named_parameters(recurse=False):

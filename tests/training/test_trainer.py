@@ -27,7 +27,7 @@ class Watched:
 
         def watch_epoch(*args, **options):
             result = train_epoch(*args, **options)
-            self.losses.append(experiment.model.loss_names)
+            self.losses.append(tuple(self.trainer.noted["losses"]))
             return result
 
         self.trainer.explainer.table, self.trainer._train_epoch = watch_table, watch_epoch
@@ -233,7 +233,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_epoch_batch_and_part(part,
             batches.append(batch)
         if len(batches) < 3:
             return losses
-        return tuple(loss * float(value) if name == part else loss for name, loss in zip(GUIDED, losses))
+        return losses.also(**{part: losses[losses.names.index(part)] * float(value)})
 
     run.experiment.model.calculate_loss = spoilt
     message = stopped(run)
