@@ -14,7 +14,8 @@ from recbole_ec4srec.data.operators import register_operator
 from recbole_ec4srec.errors import ConfigError, DataError, NonFiniteError, RunError
 from recbole_ec4srec.model import CL4SRec, DuoRec, EC4SRec, EC4SRecSL, EC4SRecSSL
 from recbole_ec4srec.model.objective import register_loss
-from recbole_ec4srec.plugin.registry import register, register_model
+from recbole_ec4srec.plugin.hooks import register
+from recbole_ec4srec.plugin.registry import register_model
 from recbole_ec4srec.quick_start import objective_function, run
 from recbole_ec4srec.storage.pickles import allow_in_checkpoints
 from recbole_ec4srec.version import __version__

@@ -39,14 +39,14 @@ class SequenceBatch(Interaction):
         return found if isinstance(index, str) else SequenceBatch(found.interaction, guided=self.guided)
 
 
-class _Table(Interaction):
+class Table(Interaction):
     """An ``Interaction`` whose rows are selected without turning the selection into a Python list first."""
 
     def __getitem__(self, index):
         if isinstance(index, (list, np.ndarray, torch.Tensor)):
             rows = torch.as_tensor(index)
             rows = rows if len(rows) else rows.long()
-            return _Table({field: values[rows] for field, values in self.interaction.items()})
+            return Table({field: values[rows] for field, values in self.interaction.items()})
         return super().__getitem__(index)
 
 
@@ -101,7 +101,7 @@ class EC4SRecDataset(SequentialDataset):
         instances[self.item_list_length_field] = torch.from_numpy(length)
         instances[self.WINDOW_START] = torch.from_numpy(target - length)
         self.history = history
-        self.inter_feat = _Table(instances)
+        self.inter_feat = Table(instances)
 
     def _grouped_index(self, group_by_list):
         return _Groups(group_by_list)

@@ -1,17 +1,17 @@
 """RecBole 1.2 on current libraries: every workaround, each with its symptom and when it can go.
 
-What pins can cure is cured by the pins in ``setup.cfg``; this module holds the rest. :func:`apply` runs once, when
-the package is imported.
+What pins can cure is cured by the pins in ``setup.cfg``; this module holds the rest. Where a function of RecBole's is
+another for it is told in :mod:`recbole_ec4srec.plugin.hooks`; :func:`apply` does what has to be done before RecBole is
+imported, and outside it.
 """
 
 from __future__ import annotations
 
-import functools
-import importlib
+import builtins
 import logging
 import os
 import secrets
-import sys
+import types
 import warnings
 
 import numpy as np
@@ -21,73 +21,55 @@ from scipy.sparse import dok_matrix
 from recbole_ec4srec.storage.checkpoint import load_checkpoint, save_checkpoint
 
 
-def _read_and_write_checkpoints_of_recbole() -> None:
-    """RecBole's own calls of ``torch.load`` and ``torch.save`` go through :mod:`recbole_ec4srec.checkpoint`; everybody
-    else's are untouched.
+class _TorchOfRecBole(types.ModuleType):
+    """``torch`` as the modules of RecBole see it that read or write checkpoints; nobody else's is touched.
 
     Symptom: with torch >= 2.6 evaluating the best checkpoint ends in "Weights only load failed", since RecBole
     pickles its Config; before 2.6 any pickle in the file is run. Can go when RecBole stores plain values.
     """
-    if getattr(torch.load, "_recbole_ec4srec", False):
-        return
-    torch_load, torch_save = torch.load, torch.save
 
-    @functools.wraps(torch_load)
-    def load(file, map_location=None, *args, **options):
-        if _caller() == "recbole" and not args and not options:
-            return load_checkpoint(file, map_location)
-        return torch_load(file, map_location, *args, **options)
+    def __getattr__(self, name):
+        return getattr(torch, name)
 
-    @functools.wraps(torch_save)
-    def save(state, file, *args, **options):
-        if _caller() == "recbole" and not args and isinstance(state, dict) and "config" in state:
+    @staticmethod
+    def load(file, map_location=None, **options):
+        return torch.load(file, map_location, **options) if options else load_checkpoint(file, map_location)
+
+    @staticmethod
+    def save(state, file, **options):
+        if isinstance(state, dict) and "config" in state:
             return save_checkpoint(state, file)  # RecBole's pickle protocol, 4, is not one for plain values
-        return torch_save(state, file, *args, **options)
-
-    load._recbole_ec4srec = True
-    torch.load, torch.save = load, save
+        return torch.save(state, file, **options)
 
 
-def _caller() -> str:
-    """The package that calls the function which asks."""
-    return sys._getframe(2).f_globals.get("__name__", "").split(".")[0]
+TORCH = _TorchOfRecBole("torch", torch.__doc__)
 
 
-def _ensure_folders_side_by_side() -> None:
+def with_our_torch(function):
+    """``function`` of RecBole's, which imports torch itself, so that no name of its module can be another: with an
+    ``import`` of its own, which gives it :data:`TORCH`."""
+
+    def import_(name, *args, **options):
+        found = __import__(name, *args, **options)
+        return TORCH if found is torch else found
+
+    names = {**function.__globals__, "__builtins__": {**vars(builtins), "__import__": import_}}
+    return types.FunctionType(function.__code__, names, function.__name__)
+
+
+def ensure_dir(original, dir_path) -> None:
     """Symptom: of two trainings that start at once in a new folder one ends in "File exists: 'saved'", since RecBole
     looks first and makes the folder then. Can go when ``ensure_dir`` passes ``exist_ok``.
     """
-
-    def ensure_dir(dir_path):
-        os.makedirs(dir_path, exist_ok=True)
-
-    for module in (
-        "recbole.utils",
-        "recbole.utils.utils",
-        "recbole.utils.logger",
-        "recbole.trainer.trainer",
-        "recbole.data.utils",
-    ):
-        importlib.import_module(module).ensure_dir = ensure_dir
+    os.makedirs(dir_path, exist_ok=True)
 
 
-def _name_files_apart() -> None:
+def get_local_time(original) -> str:
     """Symptom: two trainings that start in the same second write one best model (and one log) between them, and the one
     that ends first is tested with the other's weights, since RecBole names files by the second. Can go when names of
     files have more in them than ``get_local_time``.
     """
-    from recbole.utils.utils import get_local_time
-
-    if getattr(get_local_time, "_recbole_ec4srec", False):
-        return
-
-    @functools.wraps(get_local_time)
-    def distinct():
-        return f"{get_local_time()}-{secrets.token_hex(4)}"  # not of the random numbers that are seeded
-
-    distinct._recbole_ec4srec = True
-    for module in ("recbole.utils.utils", "recbole.utils.logger", "recbole.trainer.trainer"):
-        importlib.import_module(module).get_local_time = distinct
+    return f"{original()}-{secrets.token_hex(4)}"  # not of the random numbers that are seeded
 
 
 def _give_numpy_and_scipy_their_former_names() -> None:
@@ -195,6 +177,3 @@ def apply() -> None:
     import recbole.model.sequential_recommender  # noqa: F401  (its import switches anomaly detection on)
 
     set_anomaly_detection({})
-    _read_and_write_checkpoints_of_recbole()
-    _ensure_folders_side_by_side()
-    _name_files_apart()

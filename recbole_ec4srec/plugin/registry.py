@@ -1,14 +1,14 @@
-"""Makes our models known to RecBole: the only place that touches RecBole's namespaces.
+"""Makes our models known to RecBole by their names, and its Config know their settings.
 
 RecBole 1.2 has no plugin mechanism: it finds models, trainers and data sets by name inside its own packages. So the
-names are put where it looks, and the functions that decide by name or read settings are wrapped to ask us first. Other
-models pass through unchanged; of a setting that cannot be read they tell in our words.
+names are put where it looks, and the functions that decide by name or read settings ask us first (which functions,
+:mod:`recbole_ec4srec.plugin.hooks` tells). Other models pass through unchanged; of a setting that cannot be read they
+tell in our words.
 """
 
 from __future__ import annotations
 
 import difflib
-import functools
 import importlib
 import os
 import sys
@@ -16,6 +16,8 @@ import types
 from contextlib import suppress
 from importlib.machinery import ModuleSpec
 
+import recbole.data.dataset
+import recbole.trainer
 import yaml
 from recbole.utils import get_model
 
@@ -23,46 +25,15 @@ from recbole_ec4srec import model
 from recbole_ec4srec.config import keys, recbole_keys, variants
 from recbole_ec4srec.config.properties import properties_dir
 from recbole_ec4srec.config.variants import ALIASES, canonical_name
-from recbole_ec4srec.data import EC4SRecDataset, EC4SRecTrainDataLoader, checks, files, identity, order, presplit
+from recbole_ec4srec.data import EC4SRecDataset, EC4SRecTrainDataLoader, identity
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.model import EC4SRec
 from recbole_ec4srec.model.collectives import rank_and_size
 from recbole_ec4srec.plugin import compat
-from recbole_ec4srec.storage import checkpoint
-from recbole_ec4srec.training import distributed, loaders, resume
+from recbole_ec4srec.training import distributed, resume
 from recbole_ec4srec.training.trainer import EC4SRecTrainer
 
-WRITTEN_FOR = "RecBole 1.2.0 and 1.2.1"
-_REFUSALS = (ValueError, TypeError, NotImplementedError, RuntimeError)
-
-
-def _recbole(module: str, *path: str):
-    """An attribute of RecBole, or an error that says which one is missing."""
-    found = importlib.import_module(module)
-    for name in path:
-        if not hasattr(found, name):
-            from recbole import __version__
-
-            raise ImportError(
-                f"recbole_ec4srec was written for {WRITTEN_FOR}; RecBole {__version__} has no "
-                f"{module}.{'.'.join(path)}. Install one of those versions."
-            )
-        found = getattr(found, name)
-    return found
-
-
-def _wrap(module: str, path: tuple, wrapper) -> None:
-    """Replace RecBole's function by ``wrapper(original, …)``, once."""
-    original = _recbole(module, *path)
-    if getattr(original, "_recbole_ec4srec", False):
-        return
-
-    @functools.wraps(original)
-    def wrapped(*args, **kwargs):
-        return wrapper(original, *args, **kwargs)
-
-    wrapped._recbole_ec4srec = True
-    setattr(_recbole(module, *path[:-1]), path[-1], wrapped)
+REFUSALS = (ValueError, TypeError, NotImplementedError, RuntimeError)
 
 
 def is_ours(model_class) -> bool:
@@ -96,8 +67,8 @@ def register_model(model_class: type, *spellings: str) -> None:
         setattr(module, name, model_class)
         sys.modules[path] = module
         if is_ours(model_class):
-            setattr(_recbole("recbole.trainer"), f"{name}Trainer", EC4SRecTrainer)
-            setattr(_recbole("recbole.data.dataset"), f"{name}Dataset", EC4SRecDataset)
+            setattr(recbole.trainer, f"{name}Trainer", EC4SRecTrainer)
+            setattr(recbole.data.dataset, f"{name}Dataset", EC4SRecDataset)
 
 
 def name_of(model_class: type) -> str:
@@ -108,7 +79,7 @@ def name_of(model_class: type) -> str:
     return name
 
 
-def _load_config_files(original, self, files):
+def load_config_files(original, self, files):
     found = {}
     for file in files or []:
         try:
@@ -120,14 +91,14 @@ def _load_config_files(original, self, files):
     return found
 
 
-def _convert_config_dict(original, self, given):
+def convert_config_dict(original, self, given):
     for key, value in given.items():
         with suppress(Exception):  # RecBole evaluates a text; one that fails in a way that it does not expect stays one
             given[key] = original(self, {key: value})[key]
     return given
 
 
-def _in_our_words(*kinds):
+def in_our_words(*kinds):
     """A wrapper that makes what RecBole refuses in words a ConfigError."""
 
     def wrapper(original, *args):
@@ -139,7 +110,7 @@ def _in_our_words(*kinds):
     return wrapper
 
 
-def _get_model_and_dataset(original, self, model, dataset):
+def get_model_and_dataset(original, self, model, dataset):
     model = canonical_name(model or self.external_config_dict.get("model"))
     try:
         found = original(self, model, dataset)
@@ -174,9 +145,9 @@ def _read(self, path) -> dict:
         return yaml.load(file, Loader=self.yaml_loader) or {}
 
 
-def _load_internal_config_dict(original, self, model, model_class, dataset):
+def load_internal_config_dict(original, self, model, model_class, dataset):
     original(self, model, model_class, dataset)
-    ours, theirs = properties_dir(), os.path.join(os.path.dirname(_recbole("recbole").__file__), "properties")
+    ours, theirs = properties_dir(), os.path.join(os.path.dirname(recbole.__file__), "properties")
     internal = self.internal_config_dict
     if is_ours(model_class):
         # From EC4SRec down to the class itself: a preset's file holds only what differs from EC4SRec's.
@@ -194,7 +165,7 @@ def _load_internal_config_dict(original, self, model, model_class, dataset):
         internal.update(_read(self, settings))
 
 
-def _get_final_config_dict(original, self):
+def get_final_config_dict(original, self):
     final = original(self)
     given = self.external_config_dict
     compat.set_anomaly_detection(final)
@@ -231,69 +202,28 @@ def known_keys(config) -> set:
     return {key for keys in config.parameters.values() for key in keys} | set(config.internal_config_dict)
 
 
-def _get_dataloader(original, settings, phase):
+def get_dataloader(original, settings, phase):
     return EC4SRecTrainDataLoader if phase == "train" and is_ours(settings.model_class) else original(settings, phase)
 
 
-def _fit(original, trainer, train_data, *args, **options):
+def fit(original, trainer, train_data, *args, **options):
     identity.remember(trainer.model, train_data._dataset)
     return original(trainer, train_data, *args, **options)
 
 
-def _get_trainer(original, *args):
+def get_trainer(original, *args):
     trainer = resume.resumable(original(*args))
     if rank_and_size()[1] == 1:
         return trainer
     return type(trainer.__name__, (distributed.Synchronised, trainer), {"__module__": trainer.__module__})
 
 
-def register() -> None:
-    """Make RecBole's own entry points know our models; safe to call twice.
+def load_data_and_model(original, model_file):
+    return identity.load_data_and_model(compat.with_our_torch(original), model_file)
 
-    Raises:
-        ImportError: this version of RecBole lacks something that the plugin hooks into; it is named.
-    """
+
+def register_variants() -> None:
+    """Let RecBole find the models of this package, under the paper's spellings too; safe to call twice."""
     spellings = {name: spelling for spelling, name in ALIASES.items()}
     for name in variants.VARIANTS:
         register_model(getattr(model, name), *([spellings[name]] if name in spellings else []))
-    configurator = "recbole.config.configurator"
-    _wrap(configurator, ("Config", "_load_config_files"), _load_config_files)
-    _wrap(configurator, ("Config", "_convert_config_dict"), _convert_config_dict)
-    _wrap(configurator, ("Config", "_load_cmd_line"), _in_our_words(SyntaxError))
-    _wrap(configurator, ("Config", "_get_model_and_dataset"), _get_model_and_dataset)
-    _wrap(configurator, ("Config", "_load_internal_config_dict"), _load_internal_config_dict)
-    _wrap(configurator, ("Config", "_get_final_config_dict"), _get_final_config_dict)
-    _wrap(configurator, ("Config", "_init_device"), distributed.init_device)
-    _wrap(configurator, ("Config", "_set_default_parameters"), _in_our_words(*_REFUSALS))
-    data = "recbole.data.dataset.dataset"
-    _wrap(data, ("Dataset", "_load_feat"), files.load_feat)
-    presets = ("SequentialDataset", "_benchmark_presets")
-    _wrap("recbole.data.dataset.sequential_dataset", presets, presplit.benchmark_presets)
-    _wrap(data, ("Dataset", "_load_inter_feat"), order.load_interactions)
-    _wrap(data, ("Dataset", "_remove_duplication"), order.remove_duplication)
-    _wrap(data, ("Dataset", "_reset_index"), checks.reset_index)
-    for name in ("from_scratch", "download", "load_data", "data_filtering"):
-        _wrap(data, ("Dataset", f"_{name}"), getattr(checks, name))
-    _wrap(data, ("Dataset", "build"), checks.build)
-    _wrap(data, ("Dataset", "_user_item_feat_preparation"), identity.prepare_features)
-    _wrap(data, ("Dataset", "sort"), order.sort)
-    _wrap("recbole.data.utils", ("get_dataloader",), _get_dataloader)
-    _wrap("recbole.data.utils", ("save_split_dataloaders",), loaders.save_split_dataloaders)
-    _wrap("recbole.data.utils", ("load_split_dataloaders",), loaders.load_split_dataloaders)
-    for module in ("recbole.data.utils", "recbole.data", "recbole.quick_start.quick_start"):
-        _wrap(module, ("data_preparation",), loaders.data_preparation)
-    for module in ("recbole.quick_start.quick_start", "recbole.quick_start"):
-        _wrap(module, ("load_data_and_model",), identity.load_data_and_model)
-    _wrap("recbole.trainer.trainer", ("Trainer", "fit"), _fit)
-    _wrap("recbole.quick_start.quick_start", ("get_trainer",), _get_trainer)
-    _wrap("recbole.quick_start.quick_start", ("init_logger",), distributed.init_logger)
-    _wrap("recbole.trainer.trainer", ("DistributedDataParallel",), distributed.data_parallel)
-    _wrap("recbole.trainer.trainer", ("get_tensorboard",), distributed.get_tensorboard)
-    recommender = "recbole.model.abstract_recommender"
-    _wrap(recommender, ("AbstractRecommender", "other_parameter"), checkpoint.other_parameter)
-    _wrap(recommender, ("AbstractRecommender", "load_other_parameter"), checkpoint.load_other_parameter)
-    _wrap("recbole.evaluator.collector", ("Collector", "get_data_struct"), compat.collected)
-    _wrap("recbole.trainer.trainer", ("Trainer", "evaluate"), compat.evaluated)
-    # Worker processes start from RecBole's function; ours is the same after importing this package.
-    _recbole("recbole.quick_start.quick_start", "run_recboles")
-    importlib.import_module("recbole.quick_start.quick_start").run_recboles = distributed.run_recboles

@@ -22,8 +22,6 @@ from torch import nn
 
 from recbole_ec4srec.storage import pickles
 
-_torch_load, _torch_save = torch.load, torch.save
-
 _FORMAT = "recbole_ec4srec checkpoint 1"
 # What stands first in a tuple that holds a value of another type.
 _ENUM, _DEVICE, _ARRAY, _SPARSE = "recbole.utils.enum_type", "torch.device", "numpy", "scipy.sparse"
@@ -39,7 +37,7 @@ def save_checkpoint(state: dict, file) -> None:
     plain = {**state, "format": _FORMAT, "config": _plain_config(state["config"])}
     if "best_valid_score" in state:  # numpy's number, where a model scored nothing yet
         plain["best_valid_score"] = float(state["best_valid_score"])
-    _torch_save(plain, file)
+    torch.save(plain, file)
 
 
 def load_checkpoint(file, map_location=None):
@@ -56,12 +54,12 @@ def load_checkpoint(file, map_location=None):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # at the pickle protocol of RecBole's files, which are read below
-            state = _torch_load(file, map_location=map_location, weights_only=True)
+            state = torch.load(file, map_location=map_location, weights_only=True)
     except FileNotFoundError:
         raise
     except Exception:  # RecBole's pickles and damaged files fail in many ways, by the version of torch
         try:
-            state = _torch_load(file, map_location=map_location, pickle_module=pickles.READER, weights_only=False)
+            state = torch.load(file, map_location=map_location, pickle_module=pickles.READER, weights_only=False)
         except pickle.UnpicklingError:
             raise
         except Exception as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 
-import recbole.quick_start.quick_start as recbole_quick_start
 import torch
 import torch.distributed as dist
 
@@ -122,15 +121,16 @@ class _Silent:
         return lambda *args, **options: None
 
 
-# Bound before RecBole's name of it is replaced by ours (see plugin.registry).
-_run_recboles = recbole_quick_start.run_recboles
 _LAST_SECONDS = 2
 
 
 def run_recboles(rank, *args):
-    """RecBole's entry point of a worker process; unpickling a reference to this one registers our models there."""
+    """RecBole's entry point of a worker process; unpickling a reference to this one registers our models there.
+
+    ``plugin.hooks`` keeps RecBole's own as ``__wrapped__``.
+    """
     try:
-        return _run_recboles(rank, *args)
+        return run_recboles.__wrapped__(rank, *args)
     except Exception:
         # The others fail too, when this one is gone, and the error to be told is that of the first to end.
         time.sleep(_LAST_SECONDS)

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from recbole.model.sequential_recommender import SASRec
 from torch import nn
 
+from recbole_ec4srec import register_model
 from recbole_ec4srec.encoder.kernels import sasrec
 from recbole_ec4srec.encoder.kernels.dropout import FastDropout, use_fast_dropout
 
@@ -149,3 +151,96 @@ def test_training_gives_the_same_losses_with_and_without_grouping(experiment, mo
         curves.append(torch.tensor(curve[:100]))
     assert torch.allclose(*curves, atol=1e-4)
     assert curves[0][-1] < curves[0][0]
+
+
+# --- what is derived from SASRec, or another SASRec than the one that the fast encoder was written for ----------------
+
+
+class SASRecAsItIs(SASRec):
+    """Nothing of its own."""
+
+
+class SASRecReadsAhead(SASRec):
+    """Items see those after them."""
+
+    def get_attention_mask(self, item_seq, bidirectional=False):
+        return super().get_attention_mask(item_seq, bidirectional=True)
+
+
+class SASRecOfTheFirst(SASRec):
+    """What is read is not the last position."""
+
+    def gather_indexes(self, output, gather_index):
+        return super().gather_indexes(output, gather_index * 0)
+
+
+class SASRecOfOtherModules(SASRec):
+    """The fast encoder finds no layers in it."""
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.encoder = self.trm_encoder
+        self.trm_encoder = self._encode
+
+    def __setattr__(self, name, value):
+        if name == "trm_encoder" and "trm_encoder" in self._modules:
+            del self._modules["trm_encoder"]
+        super().__setattr__(name, value)
+
+    def _encode(self, *args, **options):
+        return self.encoder(*args, **options)
+
+
+class SASRecWithNoise(SASRec):
+    """The same in evaluation, another in training."""
+
+    def forward(self, item_seq, item_seq_len):
+        encoded = super().forward(item_seq, item_seq_len)
+        return encoded + torch.rand_like(encoded) if self.training else encoded
+
+
+DIFFERS = "backbone: {} differs from the SASRec that the fast encoder was written for, and is run without it"
+SETTINGS = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0, "hidden_act": "gelu", "layer_norm_eps": 1e-12}
+SETTINGS.update(initializer_range=0.02)
+
+
+@pytest.mark.parametrize("own", [SASRecReadsAhead, SASRecOfTheFirst, SASRecOfOtherModules, SASRecWithNoise])
+def test_a_backbone_that_is_not_sasrec_after_all_is_run_without_the_fast_encoder_and_told(own, experiment, caplog):
+    register_model(own)
+    backbone = experiment(backbone=own.__name__, **SETTINGS).model.backbone
+    assert backbone.fast_encoder is None
+    assert DIFFERS.format(own.__name__) in [record.message for record in caplog.records]
+    item_seq, lengths = sequences()
+    backbone.eval()
+    assert torch.allclose(backbone.encode(item_seq, lengths), backbone.model(item_seq, lengths), atol=1e-5)
+
+
+def test_a_recbole_whose_sasrec_is_another_is_run_without_the_fast_encoder_and_told(experiment, monkeypatch, caplog):
+    theirs = SASRec.forward
+    monkeypatch.setattr(
+        SASRec, "forward", lambda self, item_seq, item_seq_len: theirs(self, item_seq, item_seq_len) * 2
+    )
+    assert experiment().model.backbone.fast_encoder is None
+    assert DIFFERS.format("SASRec") in [record.message for record in caplog.records]
+
+
+@pytest.mark.parametrize("name", ["SASRec", "SASRecAsItIs"])
+def test_sasrec_and_what_is_derived_from_it_without_a_difference_keep_the_fast_encoder(name, experiment, caplog):
+    if name != "SASRec":
+        register_model(SASRecAsItIs)
+    assert experiment(backbone=name, **SETTINGS).model.backbone.fast_encoder is sasrec
+    assert "fast encoder" not in caplog.text
+
+
+def test_comparing_leaves_the_weights_and_the_random_numbers_alone(experiment, monkeypatch):
+    compared = experiment().model.state_dict(), torch.rand(1)
+    monkeypatch.setattr("recbole_ec4srec.encoder.backbone.FAST_ENCODERS", {})
+    without = experiment().model.state_dict(), torch.rand(1)
+    assert all(torch.equal(compared[0][name], weight) for name, weight in without[0].items())
+    assert torch.equal(compared[1], without[1])
+
+
+@pytest.mark.parametrize("name", ["GRU4Rec", "BERT4Rec"])
+def test_a_backbone_for_which_there_is_no_fast_encoder_is_not_told_of_it(name, experiment, caplog):
+    assert experiment(backbone=name).model.backbone.fast_encoder is None
+    assert "fast encoder" not in caplog.text

@@ -17,7 +17,8 @@ from recbole.config import Config
 from recbole.quick_start import quick_start as recbole_quick_start
 
 import recbole_ec4srec
-from recbole_ec4srec import EC4SRec, quick_start
+from recbole_ec4srec import EC4SRec
+from recbole_ec4srec.commands.run_recbole import main as run_recbole_command
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.storage.settings import plain
 from recbole_ec4srec.training import distributed
@@ -186,7 +187,7 @@ def test_when_a_process_dies_the_run_ends_with_its_error(end, message, data_path
     monkeypatch.setattr(sys, "argv", command)
     started = time.time()
     with pytest.raises(SystemExit) as ended:
-        quick_start.run_recbole_command()
+        run_recbole_command()
     assert ended.value.code == 1
     assert time.time() - started < 60
     error = capsys.readouterr().err
