@@ -8,9 +8,6 @@ from pathlib import Path
 
 import key_values
 
-from recbole_ec4srec.config.keys import KEYS
-from recbole_ec4srec.config.objective import ADDED_DEFAULTS
-
 HEADER = "user_id:token\titem_id:token\ttimestamp:float"
 ROWS = [f"u{user}\ti{(user + step) % 9}\t{step}" for user in range(8) for step in range(6)]
 FILE = "dataset/shop/shop.inter"
@@ -515,20 +512,22 @@ def prepare(files):
             file.write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
-PAGE = """# What the commands answer to bad input
+PAGE = """# Error messages
 
-Written by `python tools/bad_input.py` from the rows that the tests check: each ends with `error: ` and this line,
-and status 1; `--traceback` shows where it was raised. In Python the same is a `ConfigError`, `DataError` or
-`NonFiniteError`, all of them `recbole_ec4srec.RunError`. The data set is `shop`; … stands for words of a library, which
-differ by version."""
+These are the messages for wrong data and settings. A command prints `error: ` and the message, and ends with status 1;
+`--traceback` shows where it was raised. In Python they are `ConfigError`, `DataError` and `NonFiniteError`, subclasses
+of `recbole_ec4srec.RunError`.
 
+`python tools/bad_input.py` writes this page; the tests check each row. The data set is called `shop`. … stands for
+words of a library, which differ by version."""
+KEYS_OF_OURS = "`KEY: got VALUE, allowed is …` names what [the table of keys](keys.md) has as allowed."
+TABLES = """## Unknown keys and wrong values
 
-TABLES = """## Every key
+An unknown key is refused, with the nearest known key. If the model, backbone or explainer is your own, it is refused
+only if it is nearly the name of a known key; `recbole_ec4srec.register_keys` adds a key.
 
-`python tools/key_values.py` gives each key values of a wrong type, out of its range, without their partners, and such
-as it may hold; no data are read. A key that nobody reads is refused with the nearest known one; where a model, a
-backbone or an explainer is your own, only if it nearly spells a known one, and `recbole_ec4srec.register_keys` makes it
-known."""
+`python tools/key_values.py` tries values for each key: of a wrong type, out of range, without the keys that they need,
+and allowed ones. No data is read. It prints these counts:"""
 
 
 def page():
@@ -537,19 +536,18 @@ def page():
     for title, rows in SECTIONS.items():
         lines += ["", f"## {title}", "", "| what is wrong | given | message |", "| --- | --- | --- |"]
         lines += [f"| {what} | {_code(given)} | {_code(message)} |" for what, _, given, message in rows]
-    lines += ["", "## What is unusual but right", "", *[f"- {what}" for what, *_ in GOOD]]
+    lines += ["", "## Unusual input that is accepted", "", *[f"- {what}" for what, *_ in GOOD]]
     lines += [
         "",
         TABLES,
         "",
         *key_values.summary(),
         "",
-        "Any text, or any value, may be that of",
+        "These keys accept any text or any value:",
         "",
         key_values.free(),
     ]
-    lines += ["", "## Our keys", "", "`KEY: got VALUE, allowed is` …", "", "| key | |", "| --- | --- |"]
-    lines += [f"| `{key}` | {rule} |" for key, rule in KEYS.items() if key not in ADDED_DEFAULTS]
+    lines += ["", "## Keys of this package", "", KEYS_OF_OURS]
     return "\n".join(lines) + "\n"
 
 

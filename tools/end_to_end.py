@@ -233,12 +233,12 @@ def row(kind, name):
     return f"| {name} | yes | yes | {ranks} | {'; '.join(notes)} |"
 
 
-HEAD = """# RecBole's models through these commands
+HEAD = """# RecBole's models with these commands
 
-Written by `python tools/end_to_end.py`. Every model of RecBole's but LightGBM and XGBoost is trained by
-`run_recbole` to the test result, on small data that have features of users and items and a knowledge graph. Its best
-model is read again, as tensors and plain values alone, and gives the same test result, where the metrics are not drawn;
-`ec4srec recommend` ranks items for users that a sequential model does not know.
+Written by `python tools/end_to_end.py`. Every model of RecBole except LightGBM and XGBoost is trained by
+`run_recbole` to the test result, on small data with features of users and items and a knowledge graph. "is read again":
+its checkpoint is loaded, as tensors and plain values only, and gives the same test result, unless metrics are random.
+"`recommend`": `ec4srec recommend` ranks items for new users, which only sequential models can do.
 """
 TITLES = ("General", "Sequential", "Context-aware", "Knowledge-aware")
 
