@@ -349,7 +349,7 @@ _OVERRIDES = (
         "Interaction",
         ("__init__", "self, interaction", [SequenceBatch], "a batch has its lengths on the host"),
         ("to", "self, device, selected_field", [SequenceBatch], "the lengths stay there"),
-        ("__getitem__", "self, index", [Table], "rows are selected without a Python list"),
+        ("__getitem__", "self, index", [Table, SequenceBatch], "rows without a Python list; rows keep their phase"),
     ),
     *_hooks(
         OVERRIDDEN,

@@ -1,6 +1,6 @@
 """What importing this package changes in RecBole: the table of hooks, nothing beside it, and no RecBole without them.
 
-``python tests/test_hooks.py`` writes docs/hooks.md.
+``python tests/plugin/test_hooks.py`` writes docs/hooks.md.
 """
 
 import ast
@@ -268,7 +268,7 @@ def test_our_torch_is_torch_but_for_two_functions(tmp_path):
 PAGE = """\
 # What importing changes in RecBole
 
-Written by `python tests/test_hooks.py` from `plugin/hooks.py`, the table that the package reads. RecBole has no plugin
+Written by `python tests/plugin/test_hooks.py` from `plugin/hooks.py`, the table that the package reads. RecBole has no plugin
 mechanism, so `import recbole_ec4srec` puts functions and names of ours into it: those below, and no others, which the
 tests compare before and after. They were written for {written_for}. A RecBole in which one of them
 is missing or takes other arguments is refused when the package is imported, in a line that names it.
