@@ -12,6 +12,8 @@ from recbole_ec4srec.config.properties import properties_dir
 from recbole_ec4srec.config.variants import canonical_name
 from recbole_ec4srec.console import show, tell
 from recbole_ec4srec.errors import ConfigError, printable
+from recbole_ec4srec.reporting.chart import chart
+from recbole_ec4srec.reporting.page import render
 from recbole_ec4srec.tuning.engines import search_with_hyperopt, search_with_ray
 from recbole_ec4srec.tuning.space import read_space
 from recbole_ec4srec.tuning.trials import Search
@@ -71,7 +73,7 @@ def search(
         reason = journal.records[-1]["reason"]
         sys.exit(printable(f"error: all {len(journal.records)} trials failed, see {output_file}; the last: {reason}"))
     if display_file:
-        _plot(journal, display_file)
+        Path(display_file).write_text(_page(journal, found.settings["dataset"]), encoding="utf-8")
     show(f"best params: {best['params']}")
     result = {key: best[key] for key in ("best_valid_score", "best_valid_result", "test_result")}
     show(f"best result: {result}")
@@ -96,11 +98,13 @@ def _text(record) -> str:
     return f"{head}\nValid result:\n{valid}\nTest result:\n{test}\n"
 
 
-def _plot(journal, file):
-    import plotly.graph_objects as graph
-
-    scores = [record.get("best_valid_score") for record in journal.records]
-    texts = [HyperTuning.params2str(record["params"]) for record in journal.records]
-    trials = graph.Scatter(x=list(range(1, len(scores) + 1)), y=scores, text=texts, mode="lines+markers")
-    axes = {"xaxis_title": "trial", "yaxis_title": "validation score"}
-    graph.Figure(trials, graph.Layout(title=journal.best["model"], **axes)).write_html(file)
+def _page(journal, dataset) -> str:
+    """A page with the validation score of each trial."""
+    records = list(enumerate(journal.records, 1))
+    scores = [(number, record["best_valid_score"]) for number, record in records if record["status"] == "ok"]
+    trials = [
+        [number, HyperTuning.params2str(record["params"]), record.get("best_valid_score", record.get("reason"))]
+        for number, record in records
+    ]
+    drawn = chart("validation score", {"trials": scores}, over="trial")
+    return render("search.html", model=journal.best["model"], dataset=dataset, chart=drawn, trials=trials)

@@ -1,7 +1,4 @@
-"""What importing this package changes in RecBole: the table of hooks, nothing beside it, and no RecBole without them.
-
-``python tests/plugin/test_hooks.py`` writes docs/hooks.md.
-"""
+"""What importing this package changes in RecBole: the table of hooks, nothing beside it, and no RecBole without them."""
 
 import ast
 import importlib
@@ -12,6 +9,7 @@ import sys
 import types
 from pathlib import Path
 
+import hooks_page
 import pytest
 import recbole
 import recbole.quick_start
@@ -27,12 +25,6 @@ from recbole_ec4srec.training.resume import Resumable
 
 ROOT = Path(recbole_ec4srec.__file__).parents[1]
 PRESENT = [hook for hook in HOOKS if hook.kind != ADDED]
-KINDS = {
-    WRAPPED: "ours is called in its place, with it and its arguments",
-    REPLACED: "ours stands in its place",
-    ADDED: "RecBole has no such name; `{name}` is that of each model, in each of its spellings",
-    OVERRIDDEN: "a method that classes of ours override; RecBole's own classes are as they were",
-}
 
 
 def ids(hook):
@@ -263,40 +255,5 @@ def test_our_torch_is_torch_but_for_two_functions(tmp_path):
     assert compat.TORCH.load(tmp_path / "plain.pth", weights_only=True)["weights"].sum() == 2
 
 
-# --- the page ---------------------------------------------------------------------------------------------------------
-
-PAGE = """\
-# What importing changes in RecBole
-
-Written by `python tests/plugin/test_hooks.py` from `plugin/hooks.py`, the table that the package reads. RecBole has no plugin
-mechanism, so `import recbole_ec4srec` puts functions and names of ours into it: those below, and no others, which the
-tests compare before and after. They were written for {written_for}. A RecBole in which one of them
-is missing or takes other arguments is refused when the package is imported, in a line that names it.
-
-Outside RecBole, for it needs them: numpy gets back `complex_`, `float_` and `unicode_`, scipy's `dok_matrix` its
-`_update`; anomaly detection, which importing RecBole switches on, is switched off; known warnings of libraries are left
-out. `torch.load` and `torch.save` are PyTorch's own; modules of RecBole that read or write checkpoints see a `torch`
-with others."""
-
-
-def page():
-    """docs/hooks.md."""
-    lines = [PAGE.format(written_for=hooks.WRITTEN_FOR)]
-    for kind, meaning in KINDS.items():
-        rows = [hook for hook in HOOKS if hook.kind == kind]
-        last = "by" if kind == OVERRIDDEN else "can go when"
-        lines += ["", f"## {kind.capitalize()}: {len(rows)}", "", f"{meaning[0].upper()}{meaning[1:]}.", ""]
-        lines += [f"| of RecBole | why | {last} |", "| --- | --- | --- |"]
-        for hook in rows:
-            told = ", ".join(f"`{by.__name__}`" for by in hook.by) if kind == OVERRIDDEN else hook.until
-            takes = "" if hook.takes is None else f"({hook.takes})"
-            lines.append(f"| `{hook.name}{takes}` | {hook.why} | {told} |")
-    return "\n".join(lines) + "\n"
-
-
 def test_the_page_of_hooks_is_current():
-    assert (ROOT / "docs" / "hooks.md").read_text(encoding="utf-8") == page()
-
-
-if __name__ == "__main__":
-    print(page(), end="")
+    assert (ROOT / "docs" / "hooks.md").read_text(encoding="utf-8") == hooks_page.page()

@@ -7,9 +7,11 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from conftest import OUR_MODELS, SMALL
+from html_page import Page
 from recbole.config import Config
 from recbole.quick_start import objective_function
 from recbole.trainer import HyperTuning
@@ -298,13 +300,14 @@ def test_a_trial_has_a_folder_of_its_own_and_no_command_line(space, tried, monke
     assert sys.argv[1:] == arguments
 
 
-def test_the_plot_has_all_trials(space, tried):
-    tried.scores[0.1] = RuntimeError("no")
+def test_the_page_has_all_trials_and_no_script(space, tried):
+    tried.scores[0.1] = RuntimeError("<b>no</b>")
     search(space("lambda choice [0.1,0.2]"), display_file="plot.html")
-    with open("plot.html") as file:
-        text = file.read()
-    assert "lambda:0.1" in text
-    assert "lambda:0.2" in text
+    page = Page(Path("plot.html").read_text(encoding="utf-8"))
+    (header, *rows) = page.tables["Trials"]
+    assert header == ["trial", "parameters", "validation score"]
+    assert sorted(row[1:] for row in rows) == [["lambda:0.1", "RuntimeError: <b>no</b>"], ["lambda:0.2", "0.2"]]
+    assert "svg" in page.tags
 
 
 # the journal
