@@ -1,4 +1,4 @@
-"""What importing this package changes in RecBole: the table of hooks, nothing beside it, and no RecBole without them."""
+"""What importing changes in RecBole: the table of hooks, nothing beside it, and no RecBole without them."""
 
 import ast
 import importlib
