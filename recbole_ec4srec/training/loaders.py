@@ -37,8 +37,13 @@ def data_preparation(original, config, dataset):
     """RecBole's function.
 
     Raises:
-        DataError: the saved loaders are of other data.
+        DataError: the saved loaders are of other data, or a saved data set is older than this package's order of time.
     """
+    if not hasattr(dataset, "fingerprint"):
+        raise DataError(
+            f"dataset: {dataset.dataset_name} was saved by RecBole alone or an earlier version of this package, with "
+            "its times rounded; remove the file that save_dataset left, or set dataset_save_path"
+        )
     loaders = original(config, dataset)
     saved = getattr(loaders[0]._dataset, "fingerprint", None)
     told = differences(saved, dataset.fingerprint) if saved else "an earlier version of this package wrote it"

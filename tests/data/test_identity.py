@@ -1,5 +1,6 @@
 """A model knows the data that it was trained on: what differs is refused, and its own ids are used."""
 
+import pickle
 import random
 import re
 from datetime import datetime
@@ -154,6 +155,17 @@ def test_saved_loaders_of_other_data_are_refused(shop):
     train(shop(), save_dataloaders=True)
     with pytest.raises(DataError, match=r"shop-for-EC4SRec-dataloader.pth holds loaders of other data than .*; remove"):
         train(shop(shuffled))
+
+
+def test_a_data_set_that_an_earlier_version_saved_is_refused(shop, tmp_path):
+    train(shop(), save_dataset=True)
+    (file,) = (tmp_path / "saved").glob("shop-EC4SRecDataset.pth")
+    assert train(shop(), epochs=2)  # what this version saved is used
+    dataset = pickle.loads(file.read_bytes())
+    del dataset.fingerprint
+    file.write_bytes(pickle.dumps(dataset))
+    with pytest.raises(DataError, match="shop was saved by RecBole alone or an earlier version"):
+        train(shop())
 
 
 @pytest.mark.slow
