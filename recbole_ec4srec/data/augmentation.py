@@ -9,7 +9,10 @@ the input; random numbers come from ``generator``, which must live on that devic
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
+
+#: ``(item_seq [B, L], item_seq_len [B])``
+Sequences = tuple[Tensor, Tensor]
 
 # floor(mu * n) in the decimal sense: 0.57 * 100 is 56.99999999999999 in binary.
 _ROUNDING = 1e-9
@@ -20,7 +23,7 @@ def item_count(ratio: float, item_seq_len: Tensor) -> Tensor:
     return (item_seq_len.double() * ratio + _ROUNDING).floor().long()
 
 
-def _rand(item_seq: Tensor, generator) -> Tensor:
+def _rand(item_seq: Tensor, generator: Generator | None) -> Tensor:
     return torch.rand(item_seq.shape, generator=generator, device=item_seq.device)
 
 
@@ -39,7 +42,7 @@ def _random_ranks(item_seq, item_seq_len, generator):
     return _ranks(torch.where(_positions(item_seq) < item_seq_len.unsqueeze(1), keys, 2.0))
 
 
-def importance_ranks(importance: Tensor, item_seq_len: Tensor, generator=None) -> Tensor:
+def importance_ranks(importance: Tensor, item_seq_len: Tensor, generator: Generator | None = None) -> Tensor:
     """The rank of every item by importance, 0 the least important, ``[B, L]``; padding ranks last.
 
     Of equally important items a random one ranks lower, or without ``generator`` the older one.
@@ -54,7 +57,7 @@ def importance_ranks(importance: Tensor, item_seq_len: Tensor, generator=None) -
     return torch.where(inside, ranks, _positions(ranks))
 
 
-def keep(item_seq: Tensor, kept: Tensor):
+def keep(item_seq: Tensor, kept: Tensor) -> Sequences:
     """The items where ``kept [B, L]`` is true, closed up to the left, with their lengths."""
     order = (~kept).to(torch.uint8).argsort(dim=1, stable=True)
     lengths = kept.sum(1)
@@ -71,20 +74,22 @@ def _stretch(item_seq, item_seq_len, size, generator):
     return (position >= start) & (position < start + size.unsqueeze(1))
 
 
-def crop(item_seq: Tensor, item_seq_len: Tensor, ratio: float, generator=None):
+def crop(item_seq: Tensor, item_seq_len: Tensor, ratio: float, generator: Generator | None = None) -> Sequences:
     """A random contiguous sub-sequence of ``max(1, floor(ratio * n))`` items."""
     size = item_count(ratio, item_seq_len).clamp(min=1)
     return keep(item_seq, _stretch(item_seq, item_seq_len, size, generator))
 
 
-def mask(item_seq: Tensor, item_seq_len: Tensor, ratio: float, mask_id: int, generator=None):
+def mask(
+    item_seq: Tensor, item_seq_len: Tensor, ratio: float, mask_id: int, generator: Generator | None = None
+) -> Sequences:
     """``floor(ratio * n)`` random items, but never all, become ``mask_id``."""
     count = item_count(ratio, item_seq_len).minimum(item_seq_len - 1).unsqueeze(1)
     masked = _random_ranks(item_seq, item_seq_len, generator) < count
     return torch.where(masked, mask_id, item_seq), item_seq_len.clone()
 
 
-def reorder(item_seq: Tensor, item_seq_len: Tensor, ratio: float, generator=None):
+def reorder(item_seq: Tensor, item_seq_len: Tensor, ratio: float, generator: Generator | None = None) -> Sequences:
     """A random contiguous sub-sequence of ``floor(ratio * n)`` items is shuffled."""
     chosen = _stretch(item_seq, item_seq_len, item_count(ratio, item_seq_len), generator)
     return _shuffle(item_seq, chosen, generator), item_seq_len.clone()
@@ -99,14 +104,18 @@ def _shuffle(item_seq, chosen, generator):
     return torch.zeros_like(item_seq).scatter_(1, place, item_seq.gather(1, source))
 
 
-def ecrop_positive(item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, ratio: float, generator=None):
+def ecrop_positive(
+    item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, ratio: float, generator: Generator | None = None
+) -> Sequences:
     """ecrop+: the sequence without its ``k = floor(ratio * n)`` least important items (at least one stays)."""
     k = item_count(ratio, item_seq_len).minimum(item_seq_len - 1).unsqueeze(1)
     rank = importance_ranks(importance, item_seq_len, generator)
     return keep(item_seq, (rank >= k) & (rank < item_seq_len.unsqueeze(1)))
 
 
-def ecrop_negative(item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, ratio: float, generator=None):
+def ecrop_negative(
+    item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, ratio: float, generator: Generator | None = None
+) -> Sequences:
     """ecrop-: only the ``k = floor(ratio * n)`` least important items; the whole sequence where k = 0."""
     k = item_count(ratio, item_seq_len)
     k = torch.where(k > 0, k, item_seq_len).unsqueeze(1)
@@ -114,8 +123,13 @@ def ecrop_negative(item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, r
 
 
 def emask_positive(
-    item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, ratio: float, mask_id: int, generator=None
-):
+    item_seq: Tensor,
+    item_seq_len: Tensor,
+    importance: Tensor,
+    ratio: float,
+    mask_id: int,
+    generator: Generator | None = None,
+) -> Sequences:
     """emask+: the ``k = floor(ratio * n)`` least important items, but never all, become ``mask_id``."""
     k = item_count(ratio, item_seq_len).minimum(item_seq_len - 1).unsqueeze(1)
     return torch.where(
@@ -124,8 +138,13 @@ def emask_positive(
 
 
 def emask_negative(
-    item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, ratio: float, mask_id: int, generator=None
-):
+    item_seq: Tensor,
+    item_seq_len: Tensor,
+    importance: Tensor,
+    ratio: float,
+    mask_id: int,
+    generator: Generator | None = None,
+) -> Sequences:
     """emask-: the ``k = floor(ratio * n)`` most important items, but never all, become ``mask_id``."""
     length = item_seq_len.unsqueeze(1)
     k = item_count(ratio, item_seq_len).minimum(item_seq_len - 1).unsqueeze(1)
@@ -133,7 +152,9 @@ def emask_negative(
     return torch.where((rank >= length - k) & (rank < length), mask_id, item_seq), item_seq_len.clone()
 
 
-def ereorder_positive(item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, ratio: float, generator=None):
+def ereorder_positive(
+    item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, ratio: float, generator: Generator | None = None
+) -> Sequences:
     """erord+: the ``k = floor(ratio * n)`` least important items are shuffled among their own positions."""
     k = item_count(ratio, item_seq_len).unsqueeze(1)
     return _shuffle(

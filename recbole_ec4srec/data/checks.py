@@ -6,11 +6,12 @@ replaced by the mean of the others, and no training starts without users, items 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from recbole.data.dataset import SequentialDataset
+from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.utils import FeatureType
 
 from recbole_ec4srec.data import order
@@ -37,20 +38,20 @@ def _in_words(where):
         raise DataError(f"{where}: {' '.join(str(error).split())}") from error
 
 
-def from_scratch(original, dataset) -> None:
+def from_scratch(original: Callable, dataset: Dataset) -> None:
     """RecBole's ``Dataset._from_scratch``."""
     with _in_words(dataset.config["data_path"]):
         original(dataset)
 
 
-def download(original, dataset) -> None:
+def download(original: Callable, dataset: Dataset) -> None:
     """RecBole's ``Dataset._download``, of data sets that it has."""
     if dataset._get_download_url("url", allow_none=True) is None:
         raise missing(dataset)
     original(dataset)
 
 
-def missing(dataset, more: str = "") -> DataError:
+def missing(dataset: Dataset, more: str = "") -> DataError:
     """The error of a data set that is not there."""
     return DataError(
         f"dataset: got {dataset.dataset_name!r}, but there is no folder {dataset.dataset_path} with "
@@ -62,7 +63,7 @@ def _file(dataset):
     return Path(dataset.dataset_path, f"{dataset.dataset_name}.inter")
 
 
-def load_data(original, dataset, token, dataset_path) -> None:
+def load_data(original: Callable, dataset: Dataset, token: str, dataset_path: str) -> None:
     """RecBole's ``Dataset._load_data``; a sequential model needs users, items and times of the right types."""
     original(dataset, token, dataset_path)
     if not isinstance(dataset, SequentialDataset):
@@ -102,13 +103,13 @@ def _check_finite(dataset, field):
         )
 
 
-def data_filtering(original, dataset) -> None:
+def data_filtering(original: Callable, dataset: Dataset) -> None:
     """RecBole's ``Dataset._data_filtering``."""
     dataset.interactions_read = len(dataset.inter_feat)
     original(dataset)
 
 
-def reset_index(original, dataset) -> None:
+def reset_index(original: Callable, dataset: Dataset) -> None:
     """RecBole's ``Dataset._reset_index``, which filtering ends with; a sequential model needs users and items."""
     if isinstance(dataset, SequentialDataset):
         _check_something_is_left(dataset)
@@ -127,14 +128,14 @@ def _check_something_is_left(dataset):
             raise DataError(f"{_file(dataset)}: one {one} alone {left}, at least 2 are needed")
 
 
-def build(original, dataset) -> list:
+def build(original: Callable, dataset: Dataset) -> list:
     """RecBole's ``Dataset.build``: training, validation and test data; of a sequential model none is empty where one
     item of each is left out."""
     with _in_words(_file(dataset)):
         parts = original(dataset)
     split = dataset.config["eval_args"]["split"]
-    wanted = 3 if split == {"LS": "valid_and_test"} and dataset.benchmark_filename_list is None else 1
-    for name, part in list(zip(("training", "validation", "test"), parts))[:wanted]:
+    parts_needed = 3 if split == {"LS": "valid_and_test"} and dataset.benchmark_filename_list is None else 1
+    for name, part in list(zip(("training", "validation", "test"), parts))[:parts_needed]:
         if isinstance(dataset, SequentialDataset) and not len(part):
             raise DataError(
                 f"{_file(dataset)}: the split {split} leaves no {name} instance; a user needs 4 interactions for one "

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from recbole.config import Config
 from recbole.data.dataloader import TrainDataLoader
 
 from recbole_ec4srec.config.objective import loss_weights, views_of
+from recbole_ec4srec.data.augmentation import Sequences
 from recbole_ec4srec.data.dataset import SequenceBatch
 from recbole_ec4srec.data.importance import ImportanceTable
 from recbole_ec4srec.data.operators import GuidedAugmentation, RandomAugmentation
@@ -31,7 +33,8 @@ class EC4SRecTrainDataLoader(TrainDataLoader):
         self.epoch = 0
         self._set_views(config)
 
-    def update_config(self, config):
+    def update_config(self, config: Config) -> None:
+        """RecBole's; the settings of views are read anew."""
         super().update_config(config)
         self._set_views(config)
 
@@ -46,9 +49,9 @@ class EC4SRecTrainDataLoader(TrainDataLoader):
         self._wanted = {guided: views_of(loss_weights(config, guided)) for guided in (False, True)}
         self.guided = False
         self._guided_since = None
-        self.importance = None
-        self._retrieval = None
-        self._index = None
+        self.importance: ImportanceTable | None = None
+        self._retrieval: RandomRetrieval | GuidedRetrieval | None = None
+        self._index: SameTargetIndex | None = None
 
     @property
     def needs_importance(self) -> bool:
@@ -76,6 +79,7 @@ class EC4SRecTrainDataLoader(TrainDataLoader):
         }
 
     def load_state_dict(self, state: dict) -> None:
+        """Go on from where :meth:`state_dict` was taken."""
         if state["guided"]:
             self.epoch, importance = state["guided_since"], None
             if state["importance"] is not None:
@@ -97,7 +101,7 @@ class EC4SRecTrainDataLoader(TrainDataLoader):
         if self._index is None:
             instances = self._dataset.inter_feat
             self._index = SameTargetIndex(instances[self.iid_field], instances[self.uid_field])
-        if self.guided:
+        if self.importance is not None:
             self._retrieval = GuidedRetrieval(
                 self._index,
                 self._dataset.item_sequences,
@@ -115,7 +119,8 @@ class EC4SRecTrainDataLoader(TrainDataLoader):
         entropy = np.random.SeedSequence([self.config["seed"], self.epoch, salt]).generate_state(1, np.uint64)[0]
         return torch.Generator().manual_seed(int(entropy >> np.uint64(1)))
 
-    def collate_fn(self, index):
+    def collate_fn(self, index: list[int]) -> SequenceBatch:
+        """The batch of instances ``index``, with its views."""
         batch = super().collate_fn(index)
         rows = torch.as_tensor(np.asarray(index))
         host_lengths = dict(getattr(batch, "host_lengths", {}))
@@ -128,24 +133,26 @@ class EC4SRecTrainDataLoader(TrainDataLoader):
             host_lengths[f"{name}_{self.length_field}"] = item_seq_len.numpy().copy()
         return SequenceBatch(fields, host_lengths, self.guided)
 
-    def _views(self, rows, generator, fields) -> dict:
+    def _views(self, rows: torch.Tensor, generator: torch.Generator, fields: dict) -> dict:
         """The views of instances ``rows`` by name; L_cl-'s mask and whose sequences were retrieved go to ``fields``."""
         wanted = self._wanted[self.guided]
         if not wanted:
             return {}
         item_seq, lengths = self._dataset.item_sequences(rows)
-        made = {}
+        views: dict[str, Sequences] = {}
         if {"cl_1", "cl_2"} & set(wanted):
-            made["cl_1"], made["cl_2"] = self._random.positive(item_seq, lengths, generator)
-        if {"cl_pos_1", "cl_pos_2", "cl_neg"} & set(wanted):
+            views["cl_1"], views["cl_2"] = self._random.positive(item_seq, lengths, generator)
+        if self.importance is not None:
             importance = self.importance.rows(rows)[:, : item_seq.shape[1]]
         if {"cl_pos_1", "cl_pos_2"} & set(wanted):
-            made["cl_pos_1"], made["cl_pos_2"] = self._guided.positive(item_seq, lengths, importance, generator)
+            views["cl_pos_1"], views["cl_pos_2"] = self._guided.positive(item_seq, lengths, importance, generator)
         if "cl_neg" in wanted:
-            *made["cl_neg"], valid = self._guided.negative(item_seq, lengths, importance, generator)
+            view, view_lengths, valid = self._guided.negative(item_seq, lengths, importance, generator)
+            views["cl_neg"] = view, view_lengths
             fields["cl_neg_valid"] = valid  # [B] bool: the instance has a negative view
-        for name in {"sl", "sl_pos"} & set(wanted):  # one a phase
-            found = self._retrieval.draw(rows, generator)
-            made[name] = self._dataset.item_sequences(found)
-            fields[f"{name}_{self.uid_field}"] = self._dataset.inter_feat[self.uid_field][found]
-        return {name: made[name] for name in wanted}
+        name = "sl_pos" if self.guided else "sl"
+        if name in wanted and self._retrieval is not None:
+            retrieved = self._retrieval.draw(rows, generator)
+            views[name] = self._dataset.item_sequences(retrieved)
+            fields[f"{name}_{self.uid_field}"] = self._dataset.inter_feat[self.uid_field][retrieved]
+        return {name: views[name] for name in wanted}

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from recbole.data.dataset import SequentialDataset
 from recbole.data.interaction import Interaction
+from scipy.sparse import spmatrix
 
 from recbole_ec4srec.data.checks import missing
 from recbole_ec4srec.data.presplit import item_list_field
@@ -26,17 +27,18 @@ class SequenceBatch(Interaction):
     ``guided`` is False in the warm-up, True after it, and None of a batch without views.
     """
 
-    def __init__(self, interaction, host_lengths=None, guided=None):
+    def __init__(self, interaction: dict, host_lengths: dict | None = None, guided: bool | None = None):
         super().__init__(interaction)
         self.host_lengths = dict(host_lengths or {})
         self.guided = guided
 
-    def to(self, device, selected_field=None):
+    def to(self, device: torch.device | str, selected_field: str | list[str] | None = None) -> SequenceBatch:
+        """RecBole's, keeping what the host knows."""
         return SequenceBatch(super().to(device, selected_field).interaction, self.host_lengths, self.guided)
 
     def __getitem__(self, index):
-        found = super().__getitem__(index)
-        return found if isinstance(index, str) else SequenceBatch(found.interaction, guided=self.guided)
+        selected = super().__getitem__(index)
+        return selected if isinstance(index, str) else SequenceBatch(selected.interaction, guided=self.guided)
 
 
 class Table(Interaction):
@@ -74,21 +76,22 @@ class EC4SRecDataset(SequentialDataset):
 
     WINDOW_START = "_window_start"
 
+    inter_feat: Interaction
     #: Every interaction once, of all users and in the order of time; None where windows were read from files.
-    history = None
+    history: Interaction | None = None
 
     def _download(self):
         """Nothing is downloaded."""
         url = self._get_download_url("url", allow_none=True)
         raise missing(self, f"; nothing is downloaded, RecBole has it at {url}" if url else "")
 
-    def data_augmentation(self):
+    def data_augmentation(self) -> None:
         """Make the instances: every prefix of a user's sequence, cut to its last ``MAX_ITEM_LIST_LENGTH`` items, with
         its next item. The same rows in the same order as RecBole's."""
         self._aug_presets()
         self._check_field("uid_field", "time_field")
         self.sort(by=[self.uid_field, self.time_field], ascending=True)
-        history = self.inter_feat
+        history: Interaction = self.inter_feat
         user = history[self.uid_field].numpy()
         row = np.arange(len(user))
         first = np.ones(len(user), dtype=bool)
@@ -142,7 +145,7 @@ class EC4SRecDataset(SequentialDataset):
         position, inside = self.window_cells(rows)
         return self.history[self.iid_field][position] * inside, lengths
 
-    def explained(self, rows: torch.Tensor) -> tuple:
+    def instances(self, rows: torch.Tensor) -> tuple:
         """What explainers ask of instances: :meth:`item_sequences`, next items ``[R]`` and users ``[R]``."""
         fields = (self.inter_feat[field][rows] for field in (self.iid_field, self.uid_field))
         return (*self.item_sequences(rows), *fields)
@@ -163,7 +166,7 @@ class EC4SRecDataset(SequentialDataset):
         the shorter is a prefix of the longer."""
         return self.inter_feat[self.WINDOW_START]
 
-    def _rows(self, index) -> torch.Tensor:
+    def _rows(self, index: slice | list | np.ndarray | torch.Tensor) -> torch.Tensor:
         if isinstance(index, slice):
             return torch.arange(len(self.inter_feat))[index]
         rows = torch.as_tensor(index)
@@ -176,7 +179,7 @@ class EC4SRecDataset(SequentialDataset):
         start = self.inter_feat[self.WINDOW_START][rows].unsqueeze(1)
         return torch.where(inside, start + cell, start), inside
 
-    def inter_matrix(self, form="coo", value_field=None):
+    def inter_matrix(self, form: str = "coo", value_field: str | None = None) -> spmatrix:
         """RecBole's user-item matrix: the next item of every instance, and the first item of each user in it."""
         if self.history is None:
             return super().inter_matrix(form, value_field)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import codecs
 import csv
+from collections.abc import Callable
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
-from recbole.data.dataset import SequentialDataset
+import pandas as pd
+from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_ec4srec.data import presplit
@@ -25,7 +27,7 @@ _QUOTE = (
 )
 
 
-def encoding_of(file, encoding: str | None) -> str:
+def encoding_of(file: str | Path, encoding: str | None) -> str:
     """``encoding``, UTF-8 where it is None, or for a file that begins with a byte order mark the one that knows it."""
     with open(file, "rb") as content:
         marked = content.read(3) == codecs.BOM_UTF8
@@ -33,7 +35,7 @@ def encoding_of(file, encoding: str | None) -> str:
     return "utf-8-sig" if marked and codecs.lookup(encoding).name == "utf-8" else encoding
 
 
-def check_lines(file, separator: str, encoding: str, whole: bool = False) -> int:
+def check_lines(file: str | Path, separator: str, encoding: str, whole: bool = False) -> int:
     """Refuse lines whose fields pandas would read as those of other columns or lines.
 
     Args:
@@ -52,10 +54,10 @@ def check_lines(file, separator: str, encoding: str, whole: bool = False) -> int
             if line.count(separator) + 1 != columns or '"' in line:
                 if not line.strip(" \n"):
                     continue
-                found = len(_fields(line, separator, f"{file}: line {number}"))
-                columns = columns or found
-                if found > columns or (whole and found < columns):
-                    more = "more" if found > columns else "fewer"
+                fields = len(_fields(line, separator, f"{file}: line {number}"))
+                columns = columns or fields
+                if fields > columns or (whole and fields < columns):
+                    more = "more" if fields > columns else "fewer"
                     raise DataError(f"{file}: line {number} has {more} than the {columns} columns that line 1 names")
             count += 1
     return max(count, 0)
@@ -72,13 +74,13 @@ def _fields(line, separator, place):
         raise DataError(f"{place}: {error}") from None
 
 
-def line_of(file, encoding: str, row: int) -> int:
+def line_of(file: str | Path, encoding: str, row: int) -> int:
     """The number of the line that holds ``row``, from 0, of those that are not blank."""
     with open(file, encoding=encoding) as lines:
         return next(islice((number for number, line in enumerate(lines, 1) if line.strip(" \n")), row, None))
 
 
-def place_of(dataset, row: int) -> tuple[Path, int]:
+def place_of(dataset: Dataset, row: int) -> tuple[Path, int]:
     """The file and line from which the interaction ``row`` of a data set was read, nothing having been left out."""
     names, first = dataset.benchmark_filename_list, 0
     name = dataset.dataset_name
@@ -91,7 +93,7 @@ def place_of(dataset, row: int) -> tuple[Path, int]:
     return file, line_of(file, encoding_of(file, dataset.config["encoding"]), row - first + 1)
 
 
-def load_feat(original, dataset, file, source):
+def load_feat(original: Callable, dataset: Dataset, file: str, source: FeatureSource) -> pd.DataFrame | None:
     """RecBole's ``Dataset._load_feat``.
 
     Raises:
@@ -116,7 +118,7 @@ def load_feat(original, dataset, file, source):
         except ValueError as error:
             raise DataError(f"{file}: {_wrong_number(file, separator, encoding) or error}") from error
         if split:
-            presplit.prepare(dataset, file, table, lambda row: f"{file}: line {line_of(file, encoding, row + 1)}")
+            presplit.check_lists(dataset, file, table, lambda row: f"{file}: line {line_of(file, encoding, row + 1)}")
     return table
 
 

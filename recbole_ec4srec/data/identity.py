@@ -9,14 +9,16 @@ the ids of its items.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterable
 from logging import getLogger
 
 import numpy as np
 import torch
+from recbole.config import Config
 from recbole.data import create_dataset
-from recbole.data.dataset import SequentialDataset
+from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.data.interaction import Interaction
-from recbole.model.abstract_recommender import SequentialRecommender
+from recbole.model.abstract_recommender import AbstractRecommender, SequentialRecommender
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_ec4srec.data.order import follow_rows
@@ -27,29 +29,29 @@ from recbole_ec4srec.storage.settings import differences
 _KEPT = "trained_on"
 
 
-def prepare_features(original, dataset) -> None:
+def number_features(original: Callable, dataset: Dataset) -> None:
     """RecBole's ``Dataset._user_item_feat_preparation``, after which filters and numbering are done."""
     original(dataset)
     follow_rows(dataset)
     dataset.fingerprint = fingerprint(dataset)
 
 
-def fingerprint(dataset) -> dict:
+def fingerprint(dataset: Dataset) -> dict[str, str]:
     """What was loaded of a data set, after filters and numbering: how many users, items and interactions, each with a
     digest, and of further ``features`` a digest. Paths and dates of files have no part in it."""
-    found = {}
+    digests = {}
     for name, field in (("users", dataset.uid_field), ("items", dataset.iid_field)):
         if field is not None:
             tokens = dataset.field2id_token[field]
-            found[name] = f"{len(tokens) - 1} ({_digest([tokens])})"
+            digests[name] = f"{len(tokens) - 1} ({_digest([tokens])})"
     place = [] if dataset.place_in_time is None else [dataset.place_in_time.to_numpy()]
-    found["interactions"] = f"{len(dataset.inter_feat)} ({_digest([*_columns(dataset.inter_feat), *place])})"
+    digests["interactions"] = f"{len(dataset.inter_feat)} ({_digest([*_columns(dataset.inter_feat), *place])})"
     tables = [getattr(dataset, name) for name in dataset.feat_name_list if name != "inter_feat"]
     ids = (dataset.uid_field, dataset.iid_field)
     others = [tokens for field, tokens in dataset.field2id_token.items() if field not in ids]
     if tables or others:
-        found["features"] = _digest([*others, *(column for table in tables for column in _columns(table))])
-    return found
+        digests["features"] = _digest([*others, *(column for table in tables for column in _columns(table))])
+    return digests
 
 
 def _columns(table):
@@ -65,7 +67,7 @@ def _columns(table):
         yield values
 
 
-def _digest(parts) -> str:
+def _digest(parts: Iterable) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
         part = np.asarray(part)
@@ -78,7 +80,7 @@ def _digest(parts) -> str:
     return digest.hexdigest()
 
 
-def remember(model, dataset) -> None:
+def remember(model: AbstractRecommender, dataset: Dataset) -> None:
     """Let the checkpoints of ``model`` say what it is trained on: the fingerprint, and of a sequential recommender what
     :func:`recall` needs: the ids of the items, and those of the users where it has parameters for each user."""
     kept = {"fingerprint": dataset.fingerprint}
@@ -102,7 +104,7 @@ def remember(model, dataset) -> None:
     model.other_parameter_name = list(dict.fromkeys([*getattr(model, "other_parameter_name", ()), _KEPT]))
 
 
-def _knows_users(model) -> bool:
+def _knows_users(model: AbstractRecommender) -> bool:
     return any(hasattr(part, name) for part in model.modules() for name in ("n_users", "n_user", "user_feat"))
 
 
@@ -111,7 +113,7 @@ def kept_in(checkpoint: dict) -> dict | None:
     return (checkpoint.get("other_parameter") or {}).get(_KEPT)
 
 
-def check_same(what, kept: dict | None, dataset) -> None:
+def check_same(what: str, kept: dict | None, dataset: Dataset) -> None:
     """See to it that ``what`` is of the data in ``dataset``; of what other programs saved nothing is known.
 
     Args:
@@ -124,20 +126,20 @@ def check_same(what, kept: dict | None, dataset) -> None:
         raise DataError(f"{what} is of other data than {dataset.dataset_path}: {told}")
 
 
-def load_data_and_model(original, model_file):
+def load_data_and_model(original: Callable, model_file: str) -> tuple:
     """RecBole's function, for the data that the model was trained on and no other."""
     try:
-        found = original(model_file)
+        loaded = original(model_file)
     except RuntimeError:  # the sizes are others, too
         state = load_checkpoint(model_file, "cpu")
         check_same(model_file, kept_in(state), create_dataset(state["config"]))
         raise
-    _, model, dataset, *_ = found
+    _, model, dataset, *_ = loaded
     check_same(model_file, getattr(model, _KEPT, None), dataset)
-    return found
+    return loaded
 
 
-def recall(config, kept: dict) -> SequentialDataset:
+def recall(config: Config, kept: dict) -> SequentialDataset:
     """A data set without interactions, for the constructor of the model that :func:`remember` was told of."""
     dataset = SequentialDataset.__new__(SequentialDataset)
     dataset.config, dataset.dataset_name, dataset.logger = config, config["dataset"], getLogger()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from recbole_ec4srec.config.keys import add_key
 from recbole_ec4srec.config.objective import NEGATIVE, OPERATORS, POSITIVE, Operator, operator_of
 from recbole_ec4srec.config.rules import Number
 from recbole_ec4srec.data.augmentation import (
+    Sequences,
     crop,
     ecrop_negative,
     ecrop_positive,
@@ -64,16 +67,23 @@ for _operator in BUILT_IN:
     _add(_operator)
 
 
-def view_by(operator: Operator, sequences, importance, ratios, mask_id: int, generator=None):
+def view_by(
+    operator: Operator,
+    sequences: Sequences,
+    importance: Tensor | None,
+    ratios: Mapping,
+    mask_id: int,
+    generator: Generator | None = None,
+) -> Sequences:
     """What an operator makes of ``sequences``, an ``(item_seq, item_seq_len)``.
 
     Args:
         importance: ``[B, L]``, of guided operators.
         ratios: by their keys.
     """
-    given = [importance] if operator.guided else []
-    given += [operator.ratio(ratios), *([mask_id] if operator.masks else [])]
-    return operator.function(*sequences, *given, generator)
+    before = [importance] if operator.guided else []
+    after = [mask_id] if operator.masks else []
+    return operator.function(*sequences, *before, operator.ratio(ratios), *after, generator)
 
 
 def _pick(views, chosen):
@@ -101,11 +111,13 @@ class RandomAugmentation:
         mask_id: the id of the mask item ``[m]``.
     """
 
-    def __init__(self, words, ratios, mask_id: int):
+    def __init__(self, words: Iterable[str], ratios: Mapping, mask_id: int):
         self.operators = [operator_of(word, POSITIVE, guided=False) for word in words]
         self.ratios, self.mask_id = ratios, mask_id
 
-    def positive(self, item_seq: Tensor, item_seq_len: Tensor, generator=None):
+    def positive(
+        self, item_seq: Tensor, item_seq_len: Tensor, generator: Generator | None = None
+    ) -> tuple[Sequences, Sequences]:
         """Two views of each sequence by two different operators: ``((item_seq, item_seq_len), (…, …))``."""
 
         def apply(operator):
@@ -125,12 +137,14 @@ class GuidedAugmentation:
         mask_id: the id of the mask item ``[m]``.
     """
 
-    def __init__(self, words, negative_words, ratios, mask_id: int):
+    def __init__(self, words: Iterable[str], negative_words: Iterable[str], ratios: Mapping, mask_id: int):
         self.operators = [operator_of(word, POSITIVE, guided=True) for word in words]
         self.negative_operators = [operator_of(word, NEGATIVE, guided=True) for word in negative_words]
         self.ratios, self.mask_id = ratios, mask_id
 
-    def positive(self, item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, generator=None):
+    def positive(
+        self, item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, generator: Generator | None = None
+    ) -> tuple[Sequences, Sequences]:
         """Two positive views of each sequence by two different operators: ``((item_seq, item_seq_len), (…, …))``."""
 
         def apply(operator):
@@ -138,7 +152,9 @@ class GuidedAugmentation:
 
         return _two_views(apply, self.operators, item_seq, generator)
 
-    def negative(self, item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, generator=None):
+    def negative(
+        self, item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, generator: Generator | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """A negative view of each sequence, and where it differs from the sequence.
 
         Returns:

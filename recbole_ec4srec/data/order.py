@@ -8,12 +8,14 @@ order stays. Interactions of exactly the same time stay in the order of the file
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from recbole.data.dataset import Dataset
 from recbole.utils import FeatureType
 
 from recbole_ec4srec.data.files import encoding_of
@@ -23,7 +25,7 @@ _INEXACT = 2.0**53
 _PLACE = "_place_in_time"
 
 
-def load_interactions(original, dataset, token, dataset_path) -> None:
+def load_interactions(original: Callable, dataset: Dataset, token: str, dataset_path: str) -> None:
     """RecBole's ``Dataset._load_inter_feat``; the order of the times is taken from what was read."""
     original(dataset, token, dataset_path)
     dataset.place_in_time = None
@@ -60,7 +62,7 @@ def _exact(dataset, file, rounded):
     return exact
 
 
-def remove_duplication(original, dataset) -> None:
+def remove_duplication(original: Callable, dataset: Dataset) -> None:
     """RecBole's ``Dataset._remove_duplication``, which sorts by time first, and not stably."""
     if dataset.place_in_time is None:
         original(dataset)
@@ -74,19 +76,19 @@ def remove_duplication(original, dataset) -> None:
         del dataset.inter_feat[_PLACE]
 
 
-def follow_rows(dataset) -> None:
+def follow_rows(dataset: Dataset) -> None:
     """Keep the places of the rows that are left and number them from 0 as ``inter_feat`` will be."""
     if dataset.place_in_time is not None:
         dataset.place_in_time = dataset.place_in_time[dataset.inter_feat.index].reset_index(drop=True)
 
 
-def reset_index(original, dataset) -> None:
+def reset_index(original: Callable, dataset: Dataset) -> None:
     """RecBole's ``Dataset._reset_index``, after rows were left out."""
     follow_rows(dataset)
     original(dataset)
 
 
-def sort(original, dataset, by, ascending=True) -> None:
+def sort(original: Callable, dataset: Dataset, by: str | list[str], ascending: bool | list[bool] = True) -> None:
     """RecBole's ``Dataset.sort``; where it sorts by time, the rows are in the exact order before."""
     if dataset.place_in_time is not None and dataset.time_field in ([by] if isinstance(by, str) else by):
         dataset.inter_feat._reindex(torch.from_numpy(np.argsort(dataset.place_in_time.to_numpy())))

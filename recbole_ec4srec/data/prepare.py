@@ -14,6 +14,7 @@ import json
 import math
 import zlib
 from array import array
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ def _json(line: str) -> tuple:
     return tuple(review[field] for field in fields)
 
 
-def _separated(separator: str):
+def _separated(separator: str) -> Callable[[str], tuple]:
     def parse(line):
         parts = line.split(separator)
         if len(parts) != 4:
@@ -65,7 +66,7 @@ def _separated(separator: str):
     return parse
 
 
-def _parser(line: str):
+def _parser(line: str) -> Callable[[str], tuple]:
     """What reads a file that starts with ``line``."""
     if line.lstrip().startswith("{"):
         return _json
@@ -78,14 +79,16 @@ def _open(path):
     return (gzip.open if zipped else open)(path, "rt", encoding="utf-8-sig")  # with a byte order mark or without
 
 
-def read(path) -> tuple:
+def read(path: str | Path) -> tuple:
     """Read a publisher's file line by line; only ids and times are kept.
 
     Returns:
         ``(users, items, user, item, time, broken)``: the tokens, the index of each interaction's user and item ``[N]``
         and its time ``[N]`` (seconds), and ``{line number: why it is no interaction}``.
     """
-    users, items, broken = {}, {}, {}
+    users: dict[str, int] = {}
+    items: dict[str, int] = {}
+    broken: dict[int, str] = {}
     user, item, time = array("q"), array("q"), array("d")
     with _open(path) as file:
         parse = None
@@ -140,8 +143,16 @@ def select(user: np.ndarray, item: np.ndarray, time: np.ndarray, core: int = COR
         rows = rows[kept]
 
 
-def write(folder: Path, name: str, users, items, user, item, time) -> Path:
-    """Write ``folder/name/name.inter``; the file appears whole or not at all."""
+def write(
+    folder: Path,
+    name: str,
+    users: Sequence[str],
+    items: Sequence[str],
+    user: np.ndarray,
+    item: np.ndarray,
+    time: np.ndarray,
+) -> Path:
+    """Write ``folder/name/name.inter``, of what :func:`read` gives; the file appears whole or not at all."""
     file = folder / name / f"{name}.inter"
     file.parent.mkdir(parents=True, exist_ok=True)
     with replacing(file) as temporary, temporary.open("w", encoding="utf-8") as out:
@@ -152,7 +163,8 @@ def write(folder: Path, name: str, users, items, user, item, time) -> Path:
     return file
 
 
-def main(argv=None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command; ``argv`` is ``sys.argv[1:]`` where it is left out."""
     command = "python -m recbole_ec4srec.data.prepare"
     parser = console.parser(
         command,
@@ -196,9 +208,9 @@ def prepare(name: str, source: Path, output: Path) -> None:
     if not len(rows):
         raise DataError(f"{source}: of {len(user)} interactions none is left in the {CORE}-core")
     file = write(output, name, users, items, user[rows], item[rows], time[rows])
-    found = len(np.unique(user[rows])), len(np.unique(item[rows])), len(rows)
+    counts = len(np.unique(user[rows])), len(np.unique(item[rows])), len(rows)
     console.tell(f"{len(user)} interactions read, {file} written")
-    for what, ours, paper in zip(("users", "items", "interactions"), found, COUNTS[name]):
+    for what, ours, paper in zip(("users", "items", "interactions"), counts, COUNTS[name]):
         note = "as in Table 2" if ours == paper else f"DIFFERS from Table 2's {paper} by {ours - paper:+d}"
         console.tell(f"  {what}: {ours}, {note}")
 

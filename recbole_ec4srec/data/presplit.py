@@ -6,9 +6,13 @@ RecBole takes such lists as they are. Here they are checked for what it would tr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from recbole.config import Config
+from recbole.data.dataset import SequentialDataset
 from recbole.utils import FeatureType
 
 from recbole_ec4srec.errors import ConfigError, DataError
@@ -17,18 +21,18 @@ from recbole_ec4srec.errors import ConfigError, DataError
 _PAD = "0"
 
 
-def benchmark_presets(original, dataset) -> None:
+def benchmark_presets(original: Callable, dataset: SequentialDataset) -> None:
     """RecBole's ``SequentialDataset._benchmark_presets``, for items of any name: it asks for ``item_id_list_field``."""
     dataset.item_id_list_field = item_list_field(dataset.config)
     original(dataset)
 
 
-def item_list_field(config) -> str:
+def item_list_field(config: Config) -> str:
     """The name of the sequences of items, as RecBole's models have it."""
     return f"{config['ITEM_ID_FIELD']}{config['LIST_SUFFIX']}"
 
 
-def prepare(dataset, file, table, place_of) -> None:
+def check_lists(dataset: SequentialDataset, file: str, table: pd.DataFrame, place_of: Callable[[int], str]) -> None:
     """Check and cut the rows of one file, in place.
 
     Args:

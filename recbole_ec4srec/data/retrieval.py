@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix
-from torch import Tensor
+from torch import Generator, Tensor
 
 from recbole_ec4srec.data.importance import ImportanceTable, normalise
 
@@ -25,13 +27,12 @@ class SameTargetIndex:
     """
 
     def __init__(self, next_item: Tensor, user: Tensor):
-        item, user = next_item.numpy(), user.numpy()
-        order = np.lexsort((user, item))
-        item, user = item[order], user[order]
+        order = np.lexsort((user.numpy(), next_item.numpy()))
+        item, of_user = next_item.numpy()[order], user.numpy()[order]
         new_item = np.ones(len(order), dtype=bool)
         new_item[1:] = item[1:] != item[:-1]
         new_user = new_item.copy()
-        new_user[1:] |= user[1:] != user[:-1]
+        new_user[1:] |= of_user[1:] != of_user[:-1]
         self._order = torch.from_numpy(order)
 
         def blocks(new):
@@ -70,7 +71,7 @@ class RandomRetrieval:
     def __init__(self, index: SameTargetIndex):
         self.index = index
 
-    def draw(self, rows: Tensor, generator=None) -> Tensor:
+    def draw(self, rows: Tensor, generator: Generator | None = None) -> Tensor:
         """One retrieved instance for each of ``rows``, ``[R]``."""
         count = self.index.n_candidates[rows]
         uniform = torch.rand(len(rows), generator=generator, dtype=torch.double)
@@ -103,12 +104,12 @@ class GuidedRetrieval:
     def __init__(
         self,
         index: SameTargetIndex,
-        item_sequences,
+        item_sequences: Callable[[Tensor], tuple[Tensor, Tensor]],
         importance: ImportanceTable,
         n_items: int,
         score: str = "anchor",
         max_candidates: int = 100,
-        generator=None,
+        generator: Generator | None = None,
     ):
         self.index = index
         self._score_of = score
@@ -173,7 +174,7 @@ class GuidedRetrieval:
         spread = self._first[rows] + number * self._stride[rows]
         return self.index.candidate(rows, spread % self.index.n_candidates[rows].clamp(min=1))
 
-    def draw(self, rows: Tensor, generator=None) -> Tensor:
+    def draw(self, rows: Tensor, generator: Generator | None = None) -> Tensor:
         """One retrieved instance for each of ``rows``, ``[R]``."""
         start, end = self._offsets[rows], self._offsets[rows + 1]
         has_candidates = end > start

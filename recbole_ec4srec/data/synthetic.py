@@ -11,6 +11,7 @@ their sizes are ours: with 100 topics of five users each CL4SRec comes near the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ def sequences(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([history, following], axis=1), np.pad(important, ((0, 0), (0, NEXT)))
 
 
-def write(folder, seed: int) -> Path:
+def write(folder: str | Path, seed: int) -> Path:
     """Write ``folder/synthetic/synthetic.inter``, where ``important`` is 1 or 0; its path is returned."""
     path = Path(folder) / "synthetic" / "synthetic.inter"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +45,8 @@ def write(folder, seed: int) -> Path:
     return path
 
 
-def main(argv=None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command; ``argv`` is ``sys.argv[1:]`` where it is left out."""
     first, _, rest = __doc__.split("\n\n", 2)
     parser = console.parser(
         "python -m recbole_ec4srec.data.synthetic",

@@ -49,7 +49,7 @@ def recovery(args) -> None:
         dataset, device = training.dataset, training.config["device"]
         rows = (dataset.item_seq_len == HISTORY).nonzero().squeeze(1)
         important = dataset.history["important"][dataset.window_cells(rows)[0]][:, :HISTORY] > 0
-        item_seq, *others = dataset.explained(rows)
+        item_seq, *others = dataset.instances(rows)
         given = [item_seq[:, :HISTORY], *others]
         for name, explainer in _explainers(training):
             for target in ("predicted", "next"):
@@ -78,7 +78,7 @@ def faithfulness(args) -> None:
     found, last = {}, {}
     for training in _trained(args, CONTROL, _dataset(args, "ml-100k")):
         device, dataset = training.config["device"], training.test_data._dataset
-        given = dataset.explained(torch.arange(len(dataset)))
+        given = dataset.instances(torch.arange(len(dataset)))
         item_seq, lengths, following, user = (tensor.to(device) for tensor in given)
         for name, explainer in _explainers(training):
             importance = explainer.attribute(item_seq, lengths, following, user)

@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from recbole_ec4srec.data import ImportanceTable
-from recbole_ec4srec.model.collectives import add_up, share
+from recbole_ec4srec.model.collectives import add_up, of_this_rank
 
 # Where an outcome needs the scores of all items, they are computed for so many sequences and items at a time: on a CPU
 # few enough to be reduced while they are in a cache, which halves the time.
@@ -89,9 +89,9 @@ class Explainer:
         """The importance of all instances of ``dataset``; several processes share the work, and all get the whole."""
         lengths = dataset.item_seq_len
         table = ImportanceTable(lengths, dataset.max_item_list_len)
-        batches = share(lengths.argsort(stable=True).split(max(1, self.batch_size // 8)))
+        batches = of_this_rank(lengths.argsort(stable=True).split(max(1, self.batch_size // 8)))
         for rows in tqdm(batches, ncols=100, desc="Explain    ", disable=not show_progress):
-            item_seq, *others = dataset.explained(rows)
+            item_seq, *others = dataset.instances(rows)
             if self.model.backbone.padding_free:
                 item_seq = item_seq[:, : int(lengths[rows[-1]])]
             given = (tensor.to(device) for tensor in (item_seq, *others))

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from recbole_ec4srec.data import ImportanceTable
 from recbole_ec4srec.encoder.kernels.parallel import for_each
 from recbole_ec4srec.explain.base import Explainer, in_parts
-from recbole_ec4srec.model.collectives import add_up, share
+from recbole_ec4srec.model.collectives import add_up, of_this_rank
 
 
 class Occlusion(Explainer):
@@ -45,7 +45,7 @@ class Occlusion(Explainer):
         lengths = dataset.item_seq_len
         next_item = dataset.inter_feat[dataset.iid_field]
         table = ImportanceTable(lengths, dataset.max_item_list_len)
-        chunks = share(list(self._chunks(lengths, dataset.window_start)))
+        chunks = of_this_rank(list(self._chunks(lengths, dataset.window_start)))
 
         def explain(chunk):
             longest, rows, prefix = chunk

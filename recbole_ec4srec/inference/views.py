@@ -63,7 +63,7 @@ def retrieved(trained, user: str, explainer: str | None = None, generator=None) 
     same_target = (instances[dataset.iid_field] == instances[dataset.iid_field][rows]).nonzero(as_tuple=True)[0]
     anchor = (same_target == rows).nonzero(as_tuple=True)[0]  # its row among those that have its next item
     explained = same_target if config["ertrl_score"] == "candidate" else rows
-    given = (tensor.to(config["device"]) for tensor in dataset.explained(explained))
+    given = (tensor.to(config["device"]) for tensor in dataset.instances(explained))
     importance = ImportanceTable(dataset.item_seq_len[same_target], dataset.max_item_list_len)
     scores = build_explainer(config, model, explainer).attribute(*given).cpu()
     importance.set_rows(anchor if explained is rows else torch.arange(len(same_target)), scores)

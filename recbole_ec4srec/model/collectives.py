@@ -6,6 +6,8 @@ is no average over instances, the contrastive losses and the importance table, i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -42,13 +44,13 @@ def mean(loss: Tensor) -> Tensor:
     return loss if rank_and_size()[1] == 1 else gather(loss.reshape(1)).mean()
 
 
-def share(parts):
-    """Those of ``parts`` that are this process's to work on."""
+def of_this_rank(parts: Sequence) -> Sequence:
+    """Those of ``parts`` that this process works on: every ``size``-th one."""
     rank, size = rank_and_size()
     return parts[rank::size]
 
 
-def add_up(tensor: Tensor, device) -> None:
+def add_up(tensor: Tensor, device: torch.device | str) -> None:
     """Replace ``tensor`` by its sum over all processes, which talk on ``device``."""
     if rank_and_size()[1] > 1:
         total = tensor.to(device)

@@ -1,9 +1,14 @@
-"""EC4SRec and its presets: one model, of which the property files and the phase decide what is contrasted."""
+"""EC4SRec and its variants: one model, of which the property files and the phase decide what is contrasted."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.model.loss import BPRLoss
 from torch import Tensor
@@ -24,7 +29,7 @@ class EC4SRec(SequentialRecommender):
     #: It is no encoder itself.
     has_backbone = True
 
-    def __init__(self, config, dataset):
+    def __init__(self, config: Config, dataset: Dataset):
         super().__init__(config, dataset)
         self.backbone = Backbone(config, dataset)
         self.loss_type = config["loss_type"]
@@ -46,14 +51,14 @@ class EC4SRec(SequentialRecommender):
         them, users ``[B]``."""
         return self.backbone.encode(item_seq, item_seq_len, user=user)
 
-    def encode(self, interaction, views) -> dict:
+    def encode(self, interaction: Interaction, views: Iterable[str]) -> dict[str, Tensor]:
         """Representations ``[B, d]`` of named sequences of a batch, encoded together; ``""`` names the instances."""
         names = [f"{view}_" if view else "" for view in views]
         seqs = [interaction[name + self.ITEM_SEQ] for name in names]
         lens = [interaction[name + self.ITEM_SEQ_LEN] for name in names]
-        known = getattr(interaction, "host_lengths", {})
-        host = [known.get(name + self.ITEM_SEQ_LEN) for name in names]
-        host = None if any(lengths is None for lengths in host) else np.concatenate(host)
+        known: dict[str, np.ndarray] = getattr(interaction, "host_lengths", {})
+        fields = [name + self.ITEM_SEQ_LEN for name in names]
+        host = np.concatenate([known[field] for field in fields]) if all(field in known for field in fields) else None
         user = self._users(interaction, names, seqs)
         encoded = self.backbone.encode(torch.cat(seqs), torch.cat(lens), host, user=user)
         return dict(zip(views, encoded.split([len(seq) for seq in seqs])))
@@ -70,13 +75,14 @@ class EC4SRec(SequentialRecommender):
         ]
         return torch.cat(users)
 
-    def calculate_loss(self, interaction) -> Losses:
+    def calculate_loss(self, interaction: Interaction) -> Losses:
         """The weighted parts of the loss, by name, whose sum is Eq. 9 (or the warm-up's loss).
 
         A batch that tells no phase has L_rec alone. Of several processes each has a part of the batch, and gets the
         loss of the whole.
         """
-        weights = self.weights.get(getattr(interaction, "guided", None), {})
+        guided = getattr(interaction, "guided", None)
+        weights = {} if guided is None else self.weights[guided]
         views = views_of(weights)
         encoded = self.encode(interaction, [ANCHOR, *views])
         parts = {REC: self._recommendation_loss(encoded[ANCHOR], interaction)}
@@ -110,11 +116,11 @@ class EC4SRec(SequentialRecommender):
         negative = _head(interaction[self.NEG_ITEM_ID], encoded)
         return mean(self.bpr_loss(self.backbone.score(encoded, positive), self.backbone.score(encoded, negative)))
 
-    def predict(self, interaction) -> Tensor:
+    def predict(self, interaction: Interaction) -> Tensor:
         """Scores of the batch's items, ``[B]``."""
         return self.backbone.score(self.encode(interaction, [""])[""], interaction[self.ITEM_ID])
 
-    def full_sort_predict(self, interaction) -> Tensor:
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Scores of all items, ``[B, n_items]``; ``[m]`` is not among them."""
         return self.backbone.score_all(self.encode(interaction, [""])[""])
 

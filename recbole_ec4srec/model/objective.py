@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 
 import torch
+from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor
 
 from recbole_ec4srec.config.keys import add_key
@@ -23,7 +25,10 @@ class Losses(tuple):
         names: of the parts, in their order.
     """
 
-    def __new__(cls, parts: dict):
+    names: tuple[str, ...]
+
+    def __new__(cls, parts: dict[str, Tensor]) -> Losses:
+        """Of parts by name."""
         self = super().__new__(cls, parts.values())
         self.names = tuple(parts)
         return self
@@ -43,7 +48,7 @@ class Given:
         config: all settings.
     """
 
-    def __init__(self, model, interaction, size: int):
+    def __init__(self, model: SequentialRecommender, interaction: Interaction, size: int):
         self.sim, self.tau, self.tau_cl, self.config = model.sim, model.tau, model.tau_cl, model.config
         self._mask_same_target = model.mask_same_target
         self._of_all = lambda field: gather(interaction[field].narrow(0, 0, size))
@@ -66,11 +71,13 @@ class Given:
 
 
 def _pair(views, given):
-    return pair_loss(*views.values(), given.sim, given.tau_cl, given.target)
+    first, second = views.values()
+    return pair_loss(first, second, given.sim, given.tau_cl, given.target)
 
 
 def _supervised(views, given):
-    return supervised_loss(*views.values(), given.sim, given.tau, given.target)
+    anchor, retrieved = views.values()
+    return supervised_loss(anchor, retrieved, given.sim, given.tau, given.target)
 
 
 def _negative(views, given):

@@ -218,7 +218,7 @@ _WRAPPERS = (
         ("_data_filtering", "self", checks.data_filtering, "filters that leave too little are named", SAYS),
         ("_remove_duplication", "self", order.remove_duplication, _EXACT, _ISSUE),
         ("_reset_index", "self", checks.reset_index, f"filters that leave too little are named; {_EXACT}", SAYS),
-        ("_user_item_feat_preparation", "self", identity.prepare_features, _SAME_DATA, _KEEPS),
+        ("_user_item_feat_preparation", "self", identity.number_features, _SAME_DATA, _KEEPS),
         ("sort", "self, by, ascending", order.sort, _EXACT, _ISSUE),
         ("build", "self", checks.build, "a split that leaves nothing to train or to test on is named", SAYS),
     ),
