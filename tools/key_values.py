@@ -115,7 +115,7 @@ ALLOWED = {
     "loss_decimal_place": [None, *WHOLE],
     "transform": [None],
     "eval_args": [],
-    "repeatable": [True, 1],  # of sequential models
+    "repeatable": FLAG,
     "metrics": [],
     "topk": [],  # without NDCG@10
     "valid_metric": [],
@@ -239,7 +239,6 @@ PARTNERS = [
     ("SASRec", {"transform": "mask_itemseq"}, "mask_ratio"),
     ("SASRec", {"transform": "reorder_itemseq"}, "beta"),
     ("SASRec", {"transform": "crop_itemseq"}, "eta"),
-    ("SASRec", {"repeatable": False}, "repeatable"),
     ("SASRec", {"USER_ID_FIELD": None, "ITEM_ID_FIELD": None}, "USER_ID_FIELD"),
     ("BPR", {"USER_ID_FIELD": None}, "USER_ID_FIELD"),
     ("SASRec", {"normalize_field": ["item_id"], "normalize_all": True}, "normalize_all"),

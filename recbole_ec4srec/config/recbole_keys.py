@@ -563,8 +563,6 @@ def _check_evaluation(settings, kind):
     if kind == ModelType.SEQUENTIAL and given["order"] != "TO":
         allowed = "order: TO for sequential models; a part that is left out is RecBole's default, "
         refuse("eval_args", settings["eval_args"], allowed + "order: RO, split: {'RS': [0.8, 0.1, 0.1]}, mode: full")
-    if kind == ModelType.SEQUENTIAL and not settings["repeatable"]:
-        refuse("repeatable", settings["repeatable"], "True for sequential models")
     mode, metrics = given["mode"], settings["metrics"]
     modes = set(mode.values() or ["full"]) if isinstance(mode, Mapping) else {mode}
     of_values = metric_types[(metrics if isinstance(metrics, str) else metrics[0]).lower()] == EvaluatorType.VALUE

@@ -13,6 +13,7 @@ from recbole.data.dataset import SequentialDataset
 from recbole.data.interaction import Interaction
 from scipy.sparse import spmatrix
 
+from recbole_ec4srec.data import seen
 from recbole_ec4srec.data.checks import missing
 from recbole_ec4srec.data.presplit import item_list_field
 
@@ -67,14 +68,17 @@ class _Groups:
         return iter(np.split(self.rows, np.cumsum(self.sizes)[:-1]))
 
 
+#: The field of the interaction at which the window of an instance starts.
+WINDOW_START = "_window_start"
+_NOT_IN_BATCHES = (WINDOW_START, seen.N_SEEN)
+
+
 class EC4SRecDataset(SequentialDataset):
     """RecBole's ``SequentialDataset`` with the windows cut per batch instead of stored.
 
     ``inter_feat`` holds a row per instance with the fields of its next item, its window's length and where in
     :attr:`history` the window starts; the ``*_list`` fields appear in what ``dataset[index]`` returns.
     """
-
-    WINDOW_START = "_window_start"
 
     inter_feat: Interaction
     #: Every interaction once, of all users and in the order of time; None where windows were read from files.
@@ -86,8 +90,11 @@ class EC4SRecDataset(SequentialDataset):
         raise missing(self, f"; nothing is downloaded, RecBole has it at {url}" if url else "")
 
     def data_augmentation(self) -> None:
-        """Make the instances: every prefix of a user's sequence, cut to its last ``MAX_ITEM_LIST_LENGTH`` items, with
-        its next item. The same rows in the same order as RecBole's."""
+        """RecBole's, of :meth:`_make_instances`."""
+        seen.make_instances(EC4SRecDataset._make_instances, self)
+
+    def _make_instances(self) -> None:
+        """Every prefix of a user's sequence, cut to its last ``MAX_ITEM_LIST_LENGTH`` items, with its next item: the same rows in the same order as RecBole's."""
         self._aug_presets()
         self._check_field("uid_field", "time_field")
         self.sort(by=[self.uid_field, self.time_field], ascending=True)
@@ -102,7 +109,7 @@ class EC4SRecDataset(SequentialDataset):
         index = torch.from_numpy(target)
         instances = {field: history[field][index] for field in history}
         instances[self.item_list_length_field] = torch.from_numpy(length)
-        instances[self.WINDOW_START] = torch.from_numpy(target - length)
+        instances[WINDOW_START] = torch.from_numpy(target - length)
         self.history = history
         self.inter_feat = Table(instances)
 
@@ -125,7 +132,7 @@ class EC4SRecDataset(SequentialDataset):
         if self.history is None:  # pre-split files (benchmark_filename) come with their windows
             return super().__getitem__(index, join)
         rows = self._rows(index)
-        batch = {field: self.inter_feat[field][rows] for field in self.inter_feat if field != self.WINDOW_START}
+        batch = {field: self.inter_feat[field][rows] for field in self.inter_feat if field not in _NOT_IN_BATCHES}
         lengths = batch[self.item_list_length_field]
         position, inside = self.window_cells(rows)
         unused = (self.config["unused_col"] or {}).get("inter", ())
@@ -164,7 +171,7 @@ class EC4SRecDataset(SequentialDataset):
     def window_start(self) -> torch.Tensor:
         """The interaction at which every instance's window starts, ``[N]``; of two windows that start at the same one,
         the shorter is a prefix of the longer."""
-        return self.inter_feat[self.WINDOW_START]
+        return self.inter_feat[WINDOW_START]
 
     def _rows(self, index: slice | list | np.ndarray | torch.Tensor) -> torch.Tensor:
         if isinstance(index, slice):
@@ -176,7 +183,7 @@ class EC4SRecDataset(SequentialDataset):
         """Where in the history each cell of the windows is read from, and which cells hold an item, both ``[R, L]``."""
         cell = torch.arange(self.max_item_list_len)
         inside = cell < self.item_seq_len[rows].unsqueeze(1)
-        start = self.inter_feat[self.WINDOW_START][rows].unsqueeze(1)
+        start = self.inter_feat[WINDOW_START][rows].unsqueeze(1)
         return torch.where(inside, start + cell, start), inside
 
     def inter_matrix(self, form: str = "coo", value_field: str | None = None) -> spmatrix:
@@ -184,7 +191,7 @@ class EC4SRecDataset(SequentialDataset):
         if self.history is None:
             return super().inter_matrix(form, value_field)
         first = self.inter_feat[self.item_list_length_field] == 1
-        start = self.inter_feat[self.WINDOW_START][first]
+        start = self.inter_feat[WINDOW_START][first]
         both = {
             field: torch.cat([self.inter_feat[field], self.history[field][start]])
             for field in self.history

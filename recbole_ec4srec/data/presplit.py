@@ -67,6 +67,10 @@ def check_lists(dataset: SequentialDataset, file: str, table: pd.DataFrame, plac
             "long as they are"
         )
     limit = config["MAX_ITEM_LIST_LENGTH"]
+    if not config["repeatable"] and lengths.max(initial=0) > limit:
+        raise ConfigError(
+            f"repeatable: got False, allowed is True where lists of {file} are longer than MAX_ITEM_LIST_LENGTH, {limit}"
+        )
     for field in [f"{field}{config['LIST_SUFFIX']}" for field in table]:
         if field in table and dataset.field2seqlen[field] > limit:
             table[field] = [values[-limit:] for values in table[field]]

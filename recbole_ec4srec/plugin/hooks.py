@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import recbole
 
-from recbole_ec4srec.data import EC4SRecDataset, EC4SRecTrainDataLoader, checks, files, identity, order, presplit
+from recbole_ec4srec.data import EC4SRecDataset, EC4SRecTrainDataLoader, checks, files, identity, order, presplit, seen
 from recbole_ec4srec.data.dataset import SequenceBatch, Table
 from recbole_ec4srec.model import EC4SRec
 from recbole_ec4srec.plugin import compat, registry
@@ -157,6 +157,8 @@ _FIT = "self, train_data, valid_data, verbose, saved, show_progress, callback_fn
 _EVALUATE = "self, eval_data, load_best_model, model_file, show_progress"
 _TRAIN_EPOCH = "self, train_data, epoch_idx, loss_func, show_progress"
 _OUTPUT = "self, epoch_idx, s_time, e_time, losses"
+_CUSTOM = "recbole.data.dataset.customized_dataset"
+_LOADERS = "recbole.data.dataloader.general_dataloader"
 _LEAVE_OUT = "self, grouped_index, leave_one_num"
 _INTERNAL = "self, model, model_class, dataset"
 
@@ -166,6 +168,7 @@ _CANNOT_READ = "a file that cannot be read is named"
 _TEXT = "a text that Python cannot evaluate stays a text"
 _SPELLINGS = "the paper's spellings of models; the nearest to an unknown one is told"
 _SETTINGS = "settings are checked; those that nobody gave do not stand in the way"
+_SEEN = "repeatable: False works for sequential models"
 _EXACT = "times that 32 bits cannot tell apart keep their order"
 _SPLIT = "items of files that are split already may have any name"
 _SHARE = "loaders of one of several processes are not taken for all; a training keeps its random numbers"
@@ -175,6 +178,7 @@ _RESUME = "training can resume; of several processes all have the same metrics"
 _PROCESSES = "several processes work without GPUs, and the first alone writes"
 _SPAWNED = "a process that is started for --nproc knows our models"
 
+_RANKS = "it leaves out what the user has had"
 _EVAL = "it expects every exception there"
 _ISSUE = "its issue 2204 is solved"
 _KEEPS = "it keeps the ids, and compares them"
@@ -204,7 +208,7 @@ _WRAPPERS = (
         ("_load_internal_config_dict", _INTERNAL, registry.load_internal_config_dict, "our property files", PLUGINS),
         ("_get_final_config_dict", "self", registry.get_final_config_dict, _SETTINGS, "its defaults work, and " + SAYS),
         ("_init_device", "self", distributed.init_device, _PROCESSES, _CPU),
-        ("_set_default_parameters", "self", registry.in_our_words(*registry.REFUSALS), _REFUSED, SAYS),
+        ("_set_default_parameters", "self", registry.set_default_parameters, f"{_REFUSED}; {_SEEN}", SAYS),
     ),
     *_hooks(
         WRAPPED,
@@ -227,6 +231,11 @@ _WRAPPERS = (
         _SEQUENTIAL,
         "SequentialDataset",
         ("_benchmark_presets", "self", presplit.benchmark_presets, _SPLIT, "it asks for ITEM_ID_FIELD there"),
+        ("data_augmentation", "self", seen.make_instances, _SEEN, _RANKS),
+    ),
+    *_hooks(WRAPPED, _CUSTOM, "DIENDataset", ("data_augmentation", "self", seen.make_instances, _SEEN, _RANKS)),
+    *_hooks(
+        WRAPPED, _LOADERS, "FullSortEvalDataLoader", ("collate_fn", "self, index", seen.full_ranking, _SEEN, _RANKS)
     ),
     *_hooks(
         WRAPPED,
@@ -353,7 +362,7 @@ _OVERRIDES = (
     ),
     *_hooks(
         OVERRIDDEN,
-        "recbole.data.dataloader.general_dataloader",
+        _LOADERS,
         "TrainDataLoader",
         ("__init__", "self, config, dataset, sampler, shuffle", [EC4SRecTrainDataLoader], "there are views to make"),
         ("update_config", "self, config", [EC4SRecTrainDataLoader], "views follow the settings"),

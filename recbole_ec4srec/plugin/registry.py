@@ -19,7 +19,7 @@ from importlib.machinery import ModuleSpec
 import recbole.data.dataset
 import recbole.trainer
 import yaml
-from recbole.utils import get_model
+from recbole.utils import ModelType, get_model
 
 from recbole_ec4srec import model
 from recbole_ec4srec.config import keys, recbole_keys, variants
@@ -96,6 +96,18 @@ def convert_config_dict(original, self, given):
         with suppress(Exception):  # RecBole evaluates a text; one that fails in a way that it does not expect stays one
             given[key] = original(self, {key: value})[key]
     return given
+
+
+def set_default_parameters(original, self):
+    """RecBole refuses ``repeatable: False`` of sequential models, which :mod:`recbole_ec4srec.data.seen` gives a
+    meaning."""
+    settings = self.final_config_dict
+    repeatable = settings["repeatable"]
+    settings["repeatable"] = repeatable or settings["MODEL_TYPE"] == ModelType.SEQUENTIAL
+    try:
+        in_our_words(*REFUSALS)(original, self)
+    finally:
+        settings["repeatable"] = repeatable
 
 
 def in_our_words(*kinds):

@@ -1,0 +1,74 @@
+"""``repeatable: False`` for sequential models: full ranking without the items that the user has already had.
+
+RecBole ranks all items for sequential models, and refuses the key. With it the items of the user's whole history before
+the target, however long, are not ranked, for RecBole's sequential models too. A target that is in the history itself
+stays, as in RecBole's evaluation of general models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from recbole.data.dataloader import FullSortEvalDataLoader
+from recbole.data.dataset import SequentialDataset
+from recbole.data.interaction import Interaction
+from recbole.utils import ModelType
+from torch import Tensor
+
+#: The field of how many interactions a user had before the target.
+N_SEEN = "_n_seen"
+
+
+class History:
+    """All interactions of all users in the order of time.
+
+    Args:
+        user: ``[T]``, ascending.
+        item: ``[T]``.
+        n_users: the number of user ids, the padding included.
+    """
+
+    def __init__(self, user: Tensor, item: Tensor, n_users: int):
+        self._items = item.clone()
+        self._first = torch.searchsorted(user, torch.arange(n_users))
+
+    def before(self, user: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+        """The first ``count [B]`` items of each ``user [B]``: the row of each, from 0 to B - 1, and the item."""
+        row = torch.repeat_interleave(torch.arange(len(user)), count)
+        nth = torch.arange(len(row)) - torch.repeat_interleave(count.cumsum(0) - count, count)
+        return row, self._items[self._first[user][row] + nth]
+
+
+def make_instances(original: Callable, dataset: SequentialDataset) -> None:
+    """RecBole's ``SequentialDataset.data_augmentation``; with ``repeatable: False`` the histories are kept."""
+    if dataset.config["repeatable"]:
+        original(dataset)
+        return
+    dataset.sort(by=[dataset.uid_field, dataset.time_field], ascending=True)
+    user = dataset.inter_feat[dataset.uid_field]
+    dataset.seen = History(user, dataset.inter_feat[dataset.iid_field], dataset.user_num)
+    original(dataset)
+    # The targets of a user are all interactions but the first, in their order.
+    targets_of = dataset.inter_feat[dataset.uid_field].numpy()
+    first = np.searchsorted(targets_of, targets_of)
+    n_seen = torch.from_numpy(np.arange(1, len(targets_of) + 1) - first)
+    dataset.inter_feat.update(Interaction({N_SEEN: n_seen}))
+
+
+def full_ranking(original: Callable, loader: FullSortEvalDataLoader, index: list[int]) -> tuple:
+    """RecBole's ``FullSortEvalDataLoader.collate_fn``: what is not ranked is told as it is for general models."""
+    interaction, not_ranked, positive_u, positive_i = original(loader, index)
+    config, dataset = loader.config, loader._dataset
+    if config["MODEL_TYPE"] != ModelType.SEQUENTIAL or config["repeatable"]:
+        return interaction, not_ranked, positive_u, positive_i
+    user, target = interaction[dataset.uid_field], interaction[dataset.iid_field]
+    if hasattr(dataset, "seen"):
+        row, item = dataset.seen.before(user, dataset.inter_feat[N_SEEN][torch.as_tensor(index)])
+    else:  # files that were split by their owner: the history is in the row
+        sequences, lengths = interaction[dataset.item_id_list_field], interaction[dataset.item_list_length_field]
+        row, place = (torch.arange(sequences.shape[1]) < lengths.unsqueeze(1)).nonzero(as_tuple=True)
+        item = sequences[row, place]
+    others = item != target[row]
+    return interaction, (row[others], item[others]), positive_u, positive_i
