@@ -170,7 +170,10 @@ def test_the_picture_of_the_readme_is_what_its_command_draws(tmp_path):
     (command,) = re.findall(r"`ec4srec (views [^`]*--output=docs/views\.svg)`", page)
     *arguments, _ = shlex.split(command)
     ec4srec.main([*arguments, f"--output={tmp_path / 'views.svg'}", "--quiet"])
-    assert (tmp_path / "views.svg").read_text() == (DOCS / "views.svg").read_text()
+    drawn, committed = ((folder / "views.svg").read_text(encoding="utf-8") for folder in (tmp_path, DOCS))
+    texts, committed_texts = (re.findall(r"<text[^>]*>([^<]*)</text>", svg) for svg in (drawn, committed))
+    assert texts == committed_texts  # the lines around them differ by version of matplotlib
+    assert texts.count("[m]") == 10
 
 
 def training(folder):
