@@ -6,10 +6,12 @@ from collections.abc import Iterable
 
 
 def markdown_table(header: Iterable, rows: Iterable[Iterable]) -> list[str]:
-    """The lines of a table, one for each row.
-
-    Cells are not padded to the width of their column, as pandas' ``to_markdown`` does it: a row that is added changes
-    no other line of a committed table.
-    """
+    """The lines of a table; unlike those of pandas' ``to_markdown`` they are not padded, so that a new row changes no
+    other line of a committed table."""
     header = list(header)
-    return [f"| {' | '.join(map(str, row))} |" for row in (header, ["---"] * len(header), *rows)]
+    return [markdown_row(cells) for cells in (header, ["---"] * len(header), *rows)]
+
+
+def markdown_row(cells: Iterable) -> str:
+    """A line of a table."""
+    return f"| {' | '.join(map(str, cells))} |"
