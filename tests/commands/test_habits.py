@@ -78,7 +78,7 @@ INTERRUPTED = {
     "python -m recbole_ec4srec.experiments": (
         ["table1", "--train"],
         "recbole_ec4srec.experiments.__main__.record_missing",
-        "the same command goes on with what is left",
+        "the same command trains the runs that are left",
     ),
     "python -m recbole_ec4srec.data.prepare": (
         ["ml-1m", "x"],
