@@ -55,7 +55,9 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         default=Path("saved/experiments"),
         help="folder of checkpoints and states (default: %(default)s)",
     )
-    parser.add_argument("--page", type=Path, default=Path("docs/results.md"), help="(default: %(default)s)")
+    parser.add_argument(
+        "--page", type=Path, default=Path("docs/results.md"), help="file that `results` writes (default: %(default)s)"
+    )
     console.add_options(parser, "show the log of the trainings")
     args, settings = parser.parse_known_args(argv)
     args.settings = {}

@@ -96,7 +96,7 @@ def read_all(folder: Path) -> list[dict]:
 
 
 def metric_value(record: dict, split: str, metric: str) -> float:
-    """A metric (such as ``ndcg@10``) on the ``test`` or the ``valid`` set, at the epoch that validation chose."""
+    """A metric (such as ``ndcg@10``) of a record, or of one of its epochs, on the ``test`` or the ``valid`` set."""
     return record[split][metric]
 
 

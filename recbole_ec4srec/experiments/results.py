@@ -1,4 +1,4 @@
-"""One page with every table and figure that there are records of."""
+"""One page with all tables and figures of the existing records."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from recbole_ec4srec.experiments.plans import PLANS
 
 _HEAD = """# Results
 
-Made by `python -m recbole_ec4srec.experiments results` from the records in `{records}`, each of one training. The last
-item of each user is the test, the last but one the validation; ranking is over all items; the epoch is chosen on the
-validation set. Where there are several seeds a figure is their mean ± standard deviation. "paper" is what the paper
-prints, of ml-100k what the authors' code reports.
+Written by `python -m recbole_ec4srec.experiments results` from the records in `{records}`, one for each training. The
+last item of each user is the test item, the last but one the validation item. All items are ranked. The epoch is chosen
+on the validation set. With several seeds, a value is the mean ± the standard deviation. "paper" is the value that the
+paper prints; for ml-100k it is the value that the authors' code reports.
 """
 
 

@@ -19,6 +19,8 @@ from recbole_ec4srec.reporting.markdown import markdown_table
 
 #: The records of a plan on one data set, by the label of their row, one for each seed.
 Records = dict[str, list[dict]]
+#: Comparisons by the label, that of the other row, and the metric.
+Comparisons = dict[tuple[str, str, str], Comparison]
 
 
 def spread(values: Sequence[float]) -> str:
@@ -84,8 +86,8 @@ def _title(metric: str) -> str:
     return f"{'HR' if name == 'hit' else name.upper()}@{cut_off}"
 
 
-def _compare(plan: Plan, of_label: Records) -> dict[tuple[str, str, str], Comparison]:
-    """Every row against the control, and the plan's pairs: comparisons by both labels and the metric."""
+def _compare(plan: Plan, of_label: Records) -> Comparisons:
+    """Every row against the control, and the plan's pairs."""
     pairs = [(label, plan.control) for label in of_label if plan.control and label != plan.control]
     compared = {
         (label, other, metric): compare(of_label[label], of_label[other], metric)
@@ -96,29 +98,29 @@ def _compare(plan: Plan, of_label: Records) -> dict[tuple[str, str, str], Compar
     return {key: comparison for key, comparison in compared.items() if comparison}
 
 
-def _write_significance(dataset: str, compared: dict[tuple[str, str, str], Comparison], path: Path) -> str:
-    corrected = holm([comparison.p for comparison in compared.values()])
-    rows = [
-        [
-            label,
-            other,
-            _title(metric),
-            f"{c.difference:+.4f}",
-            f"{c.low:+.4f} … {c.high:+.4f}",
-            f"{c.effect:+.3f}",
-            f"{c.p:.2g}",
-            f"{p:.2g}",
-            "" if c.p_seeds is None else f"{c.p_seeds:.2g}",
-            c.seeds,
-        ]
-        for ((label, other, metric), c), p in zip(compared.items(), corrected)
+def _write_significance(dataset: str, compared: Comparisons, path: Path) -> str:
+    rows = []
+    for ((label, other, metric), c), p_holm in zip(compared.items(), holm([c.p for c in compared.values()])):
+        difference = [f"{c.difference:+.4f}", f"{c.low:+.4f} … {c.high:+.4f}", f"{c.effect:+.3f}"]
+        p_values = [f"{c.p:.2g}", f"{p_holm:.2g}", "" if c.p_seeds is None else f"{c.p_seeds:.2g}"]
+        rows.append([label, other, _title(metric), *difference, *p_values, c.seeds])
+    header = [
+        "",
+        "against",
+        "metric",
+        "difference",
+        "95 % interval",
+        "effect",
+        "p, users",
+        "p, Holm",
+        "p, seeds",
+        "seeds",
     ]
-    tests = ["95 % interval", "effect", "p, users", "p, Holm", "p, seeds", "seeds"]
     caption = (
         f"Differences, {dataset}: paired t-tests over test users (Holm: corrected for the {len(rows)} "
         "comparisons of this table) and over seeds; effect in standard deviations of the users' differences."
     )
-    return write_table(path, ["", "against", "metric", "difference", *tests], rows, caption)
+    return write_table(path, header, rows, caption)
 
 
 def _write_figure(plan: Plan, dataset: str, of_label: Records, path: Path) -> None:

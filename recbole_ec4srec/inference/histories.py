@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -99,11 +100,22 @@ def _read(file: Path, config: Config | dict) -> tuple[pd.DataFrame, str, str | N
         if file.suffix in _JSON:
             return pd.read_json(file, lines=True, dtype=False, convert_dates=False, encoding=encoding), encoding, None
         if separator:
-            check_lines(file, separator, encoding, whole=True)
-            options = {"dtype": str, "keep_default_na": False, "index_col": False, "encoding": encoding}
-            return pd.read_csv(file, sep=separator, **options), encoding, seq_separator
+            return read_table(file, separator, encoding, whole=True), encoding, seq_separator
     except DataError:
         raise
     except ValueError as error:
         raise DataError(f"{file}: cannot be read as {file.suffix[1:]} ({error})") from None
     raise DataError(f"{file}: allowed are the suffixes {', '.join([*_SEPARATORS, '.jsonl'])}")
+
+
+def read_table(
+    file: Path, separator: str, encoding: str, whole: bool = False, engine: Literal["c", "python"] = "c"
+) -> pd.DataFrame:
+    """All columns of a file, as texts.
+
+    Raises:
+        DataError: a line has more fields than there are columns, or with ``whole`` fewer; see :func:`check_lines`.
+    """
+    check_lines(file, separator, encoding, whole)
+    options = {"dtype": str, "keep_default_na": False, "index_col": False, "encoding": encoding, "engine": engine}
+    return pd.read_csv(file, sep=separator, **options)
