@@ -46,18 +46,12 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="random seeds (default: 1)")
     parser.add_argument("--datasets", nargs="+", help="(default: those of the experiment)")
     parser.add_argument("--rows", nargs="+", help="labels of the rows to make (default: all)")
-    parser.add_argument(
-        "--output", type=Path, default=Path("results"), help="folder of records and tables (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--work",
-        type=Path,
-        default=Path("saved/experiments"),
-        help="folder of checkpoints and states (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--page", type=Path, default=Path("docs/results.md"), help="file that `results` writes (default: %(default)s)"
-    )
+    for name, default, what in (
+        ("output", "results", "folder of records and tables"),
+        ("work", "saved/experiments", "folder of checkpoints and states"),
+        ("page", "docs/results.md", "file that `results` writes"),
+    ):
+        parser.add_argument(f"--{name}", type=Path, default=Path(default), help=f"{what} (default: %(default)s)")
     console.add_options(parser, "show the log of the trainings")
     args, settings = parser.parse_known_args(argv)
     args.settings = {}

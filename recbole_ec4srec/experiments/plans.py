@@ -27,7 +27,7 @@ class Row:
     model: str
     settings: dict = field(default_factory=dict)
     line: str = ""
-    x: float | None = None
+    x: float | str | None = None
     tuned: bool = False
 
     def run(self, dataset: str, seed: int, given: dict) -> Run:
@@ -113,6 +113,7 @@ _ORACLE = {
 }
 RANDOM_MASKING = Row("random", "CL4SRec", {**_MASKING, "mu_m": 0.4})
 
+_EXPLAINERS = ("saliency", "occlusion", "attention", "integrated_gradients", "random")
 _WITHOUT = {"reorder": ["crop", "mask"], "mask": ["crop", "reorder"], "crop": ["mask", "reorder"]}
 
 
@@ -127,13 +128,22 @@ def _setting(key: str, value: Any) -> dict:
 def _one_at_a_time(row: Row) -> tuple[Row, ...]:
     """A row, and a row for each value of its model's search space that is no default, with this one value changed."""
     space = read_space(properties_dir() / "hyper" / f"{row.model}.test")
-    others = [
-        (f"{row.label}, {key} {value}", {**row.settings, key: value})
+    others = (
+        Row(f"{row.label}, {key} {value}", row.model, {**row.settings, key: value})
         for key, (_, values) in space.items()
         for value in values
         if key not in row.settings and _setting(key, value)
-    ]
-    return (row, *(Row(label, row.model, settings) for label, settings in others))
+    )
+    return (row, *others)
+
+
+def _varied(rows: Iterable[Row], key: str, values: Iterable, name: str = "") -> tuple[Row, ...]:
+    """Each row with each value of a key, a line of a figure; ``name`` is before the value in the label."""
+    return tuple(
+        Row(f"{row.label}, {name}{value}".replace(" 0.", " ."), row.model, _setting(key, value), row.label, value)
+        for row in rows
+        for value in values
+    )
 
 
 def _losses(label: str, *names: str) -> Row:
@@ -215,7 +225,7 @@ _PLANS = (
     Plan(
         "figure3",
         "Figure 3: validation NDCG@5 by epoch, p importance updates",
-        tuple(Row(f"EC4SRec, p = {p}", "EC4SRec", _setting("num_updates", p)) for p in (0, 1, 2, 5)),
+        _varied([EC4SREC], "num_updates", (0, 1, 2, 5), "p = "),
         AMAZON[:2],
         ("ndcg@5",),
         control="EC4SRec, p = 0",  # random views and random retrieval to the end
@@ -224,11 +234,7 @@ _PLANS = (
     Plan(
         "figure4",
         "Figure 4: NDCG@5 with p importance updates",
-        tuple(
-            Row(f"{row.label}, p = {p}", row.model, _setting("num_updates", p), row.label, p)
-            for row in GUIDED_ROWS
-            for p in (1, 2, 3, 5, 9)
-        ),
+        _varied(GUIDED_ROWS, "num_updates", (1, 2, 3, 5, 9), "p = "),
         AMAZON[:2],
         ("ndcg@5",),
         figure="lines",
@@ -264,11 +270,7 @@ _PLANS = (
     Plan(
         "figure6",
         "Figure 6: the share μ_e of the items that guided operators act on",
-        tuple(
-            Row(f"{row.label}, μ_e .{tenths}", row.model, _setting("mu_e", tenths / 10), row.label, tenths / 10)
-            for row in (SSL, EC4SREC)
-            for tenths in range(1, 10)
-        ),
+        _varied([SSL, EC4SREC], "mu_e", [tenths / 10 for tenths in range(1, 10)], "μ_e "),
         AMAZON[:2],
         ("ndcg@5",),
         figure="lines",
@@ -276,15 +278,7 @@ _PLANS = (
     Plan(
         "figure7",
         "Figure 7: explanation methods",
-        (
-            CL4SREC,
-            DUOREC,
-            *(
-                Row(f"{row.label}, {explainer}", row.model, _setting("explainer", explainer))
-                for row in GUIDED_ROWS
-                for explainer in ("saliency", "occlusion", "attention", "integrated_gradients", "random")
-            ),
-        ),
+        (CL4SREC, DUOREC, *_varied(GUIDED_ROWS, "explainer", _EXPLAINERS)),
         AMAZON[:2],
         ("ndcg@5",),
         figure="points",
