@@ -8,6 +8,8 @@ from pathlib import Path
 
 import key_values
 
+from recbole_ec4srec.reporting.markdown import markdown_table
+
 HEADER = "user_id:token\titem_id:token\ttimestamp:float"
 ROWS = [f"u{user}\ti{(user + step) % 9}\t{step}" for user in range(8) for step in range(6)]
 FILE = "dataset/shop/shop.inter"
@@ -534,8 +536,8 @@ def page():
     """docs/errors.md."""
     lines = [PAGE]
     for title, rows in SECTIONS.items():
-        lines += ["", f"## {title}", "", "| what is wrong | given | message |", "| --- | --- | --- |"]
-        lines += [f"| {what} | {_code(given)} | {_code(message)} |" for what, _, given, message in rows]
+        cells = [[what, _code(given), _code(message)] for what, _, given, message in rows]
+        lines += ["", f"## {title}", "", *markdown_table(["what is wrong", "given", "message"], cells)]
     lines += ["", "## Unusual input that is accepted", "", *[f"- {what}" for what, *_ in GOOD]]
     lines += [
         "",

@@ -24,6 +24,7 @@ from recbole.utils import get_trainer
 
 from recbole_ec4srec.commands import ec4srec
 from recbole_ec4srec.commands.run_recbole import main as run_recbole_command
+from recbole_ec4srec.reporting.markdown import markdown_table
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE, BACKBONES_PAGE = ROOT / "docs" / "models.md", ROOT / "docs" / "backbones.md"
@@ -230,7 +231,7 @@ def row(kind, name):
     elif kind == "sequential":
         assert len(recommend(file)) == 20
         ranks = "yes"
-    return f"| {name} | yes | yes | {ranks} | {'; '.join(notes)} |"
+    return [name, "yes", "yes", ranks, "; ".join(notes)]
 
 
 HEAD = """# RecBole's models with these commands
@@ -247,9 +248,9 @@ def page():
     """docs/models.md."""
     lines = [HEAD.rstrip()]
     for kind, title in zip(KINDS, TITLES):
-        columns = "| model | trains and tests | is read again | `recommend` | |"
-        lines += ["", f"## {title}", "", columns, "| --- | --- | --- | --- | --- |"]
-        lines += [row(kind, name) for of, name in models() if of == kind]
+        columns = ["model", "trains and tests", "is read again", "`recommend`", ""]
+        rows = [row(kind, name) for of, name in models() if of == kind]
+        lines += ["", f"## {title}", "", *markdown_table(columns, rows)]
     return "\n".join(lines) + "\n"
 
 

@@ -1,6 +1,7 @@
 """The page about what importing changes in RecBole: ``python tools/hooks_page.py > docs/hooks.md``."""
 
 from recbole_ec4srec.plugin.hooks import ADDED, HOOKS, OVERRIDDEN, REPLACED, WRAPPED, WRITTEN_FOR
+from recbole_ec4srec.reporting.markdown import markdown_table
 
 KINDS = {
     WRAPPED: "ours is called in its place, with it and its arguments",
@@ -30,12 +31,14 @@ def page():
         rows = [hook for hook in HOOKS if hook.kind == kind]
         last = "by" if kind == OVERRIDDEN else "can go when"
         lines += ["", f"## {kind.capitalize()}: {len(rows)}", "", f"{meaning[0].upper()}{meaning[1:]}.", ""]
-        lines += [f"| of RecBole | why | {last} |", "| --- | --- | --- |"]
-        for hook in rows:
-            told = ", ".join(f"`{by.__name__}`" for by in hook.by) if kind == OVERRIDDEN else hook.until
-            takes = "" if hook.takes is None else f"({hook.takes})"
-            lines.append(f"| `{hook.name}{takes}` | {hook.why} | {told} |")
+        lines += markdown_table(["of RecBole", "why", last], [_cells(hook) for hook in rows])
     return "\n".join(lines) + "\n"
+
+
+def _cells(hook):
+    told = ", ".join(f"`{by.__name__}`" for by in hook.by) if hook.kind == OVERRIDDEN else hook.until
+    takes = "" if hook.takes is None else f"({hook.takes})"
+    return [f"`{hook.name}{takes}`", hook.why, told]
 
 
 if __name__ == "__main__":

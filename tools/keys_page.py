@@ -8,6 +8,7 @@ import yaml
 from recbole_ec4srec.config.keys import KEYS
 from recbole_ec4srec.config.properties import properties_dir
 from recbole_ec4srec.config.rules import FLAG
+from recbole_ec4srec.reporting.markdown import markdown_table
 
 RULES = {**KEYS, "detect_anomaly": FLAG}  # RecBole 1.2.1 reads it and has no default for it
 
@@ -72,10 +73,8 @@ def page():
     defaults = yaml.safe_load((properties_dir() / "model" / "EC4SRec.yaml").read_text(encoding="utf-8"))
     lines = [PAGE]
     for title, keys in DESCRIPTIONS.items():
-        lines += ["", f"## {title}", "", "| key | default | allowed | what it does |", "| --- | --- | --- | --- |"]
-        lines += [
-            f"| `{key}` | {_shown(defaults[key])} | {_escaped(RULES[key])} | {does} |" for key, does in keys.items()
-        ]
+        rows = [[f"`{key}`", _shown(defaults[key]), _escaped(RULES[key]), does] for key, does in keys.items()]
+        lines += ["", f"## {title}", "", *markdown_table(["key", "default", "allowed", "what it does"], rows)]
     return "\n".join(lines) + "\n"
 
 

@@ -12,7 +12,7 @@ from recbole_ec4srec.reporting import rendering, report
 
 def _report(args):
     run, control = (path and report.read_run(path) for path in (args.run, args.control))
-    shown = rendering.views_tables(*sequence_of(args, run)) if args.checkpoint else []
+    shown = rendering.views_tables(sequence_of(args, run)) if args.checkpoint else []
     args.output.write_text(report.report(run, control, shown), encoding="utf-8")
     tell(f"written: {args.output}")
 

@@ -15,35 +15,30 @@ from recbole_ec4srec.reporting.picture import picture
 from recbole_ec4srec.storage.settings import differences, plain_settings
 
 
-def sequence_of(args, run=None) -> tuple:
-    """What ``rendering.views`` and others show of a sequence; a checkpoint has to be of the training ``run``."""
+def sequence_of(args, run: dict | None = None) -> views.SequenceViews:
+    """The views that the arguments ask for; a checkpoint has to be of the training ``run``."""
     generator = torch.Generator().manual_seed(args.seed)
-    found = {}
     if args.checkpoint:
         if args.user is None:
             raise ConfigError("--user: missing; tell with --checkpoint whose sequence is to be shown")
         trained = TrainedModel(args.checkpoint, args.data_path)
         if run and (told := differences(plain_settings(trained.config), run["config"])):
             raise DataError(f"{args.checkpoint} is of another training than {args.run}: {told}")
-        found = views.retrieved(trained, args.user, args.explainer, generator)
-        items, importance, settings, titles = found["sequence"], found["importance"], trained.config, trained.titles
-    else:
-        items, importance, titles = items_of(args), args.importance, {}
-        settings = yaml.safe_load((properties_dir() / "model" / "EC4SRec.yaml").read_text(encoding="utf-8"))
-        if len(items) != len(importance):
-            raise ConfigError(
-                f"--importance: got {len(importance)} numbers, allowed is one for each of {len(items)} items"
-            )
-    return items, importance, views.augmentations(importance, settings, generator), titles, found
+        return views.views_of_user(trained, args.user, args.explainer, generator)
+    items, importance = items_of(args), args.importance
+    if len(items) != len(importance):
+        raise ConfigError(f"--importance: got {len(importance)} numbers, allowed is one for each of {len(items)} items")
+    settings = yaml.safe_load((properties_dir() / "model" / "EC4SRec.yaml").read_text(encoding="utf-8"))
+    return views.views_of_items(items, importance, settings, generator)
 
 
 def _views(args):
     shown = sequence_of(args)
     if args.output is None:
-        show(rendering.views(*shown))
+        show(rendering.views_text(shown))
         return
     draw = picture if args.output.suffix == ".svg" else rendering.views_html
-    args.output.write_text(draw(*shown), encoding="utf-8")
+    args.output.write_text(draw(shown), encoding="utf-8")
     tell(f"written: {args.output}")
 
 

@@ -1,20 +1,24 @@
-"""Why contrast helps or does not: views, losses and representations of trained models, side by side."""
+"""Why contrast helps or not: views, losses and representations of trained models, side by side."""
 
 from __future__ import annotations
+
+from argparse import Namespace
+from collections import defaultdict
 
 import torch
 import torch.nn.functional as F
 
-from recbole_ec4srec.config.objective import NEGATIVE_VIEW, views_of
+from recbole_ec4srec.config.objective import ANCHOR, NEGATIVE_VIEW, views_of
 from recbole_ec4srec.console import show
-from recbole_ec4srec.experiments.plans import CONTROL, OURS
+from recbole_ec4srec.experiments.plans import CONTRASTIVE, CONTROL
 from recbole_ec4srec.experiments.tables import spread, write_table
 from recbole_ec4srec.experiments.training import trained
+from recbole_ec4srec.model import EC4SRec
 
 _BATCHES = 20
 
 
-def diagnosis(args) -> None:
+def diagnosis(args: Namespace) -> None:
     """Tables of what the models of Table 3 have learned, on the first batches of their last phase of training.
 
     - Views: the mean cosine of each view to its anchor, beside that of two different anchors.
@@ -23,72 +27,71 @@ def diagnosis(args) -> None:
       and uniformity of sequences and of items (the logarithm of the mean of exp(-2 squared distance); Wang and Isola,
       ICML 2020), lower is better of each, and the mean length of each.
     """
+    measures = {"views": similarities, "losses": losses, "representations": representations}
     for dataset in args.datasets or ["amazon-beauty"]:
-        views, losses, representations = {}, {}, {}
-        for row in (CONTROL, *OURS):
+        tables: dict[str, dict] = {name: {} for name in measures}  # {table: {label: {column: a value for each seed}}}
+        for row in (CONTROL, *CONTRASTIVE):
             if args.rows and row.label not in args.rows:
                 continue
             for seed in args.seeds:
                 training = trained(row.run(dataset, seed, args.settings), args.output, args.work)
                 if training.trainer.update_epochs:
                     training.trainer.update_importance(training.train_data)
-                for found, table in zip(_measure(training), (views, losses, representations)):
-                    for name, value in found.items():
-                        table.setdefault(row.label, {}).setdefault(name, []).append(value)
-        for name, table in (("views", views), ("losses", losses), ("representations", representations)):
-            columns = list(dict.fromkeys(column for of_label in table.values() for column in of_label))
-            rows = [[label, *(spread(of[c]) if c in of else "" for c in columns)] for label, of in table.items()]
+                model, device = training.model.eval(), training.config["device"]
+                batches = [batch.to(device) for batch, _ in zip(training.train_data, range(_BATCHES))]
+                for name, measure in measures.items():
+                    columns = tables[name].setdefault(row.label, defaultdict(list))
+                    for column, value in measure(model, batches).items():
+                        columns[column].append(value)
+        for name, table in tables.items():
+            header = list(dict.fromkeys(column for columns in table.values() for column in columns))
+            rows = [[label, *(spread(of[c]) if c in of else "" for c in header)] for label, of in table.items()]
             caption = f"Diagnosis of {name}, {dataset}, seeds {', '.join(map(str, args.seeds))}."
-            show(write_table(args.output / f"diagnosis-{name}-{dataset}", ["", *columns], rows, caption))
-
-
-def _measure(training) -> tuple:
-    model = training.model.eval()
-    device = training.config["device"]
-    batches = [batch.to(device) for batch, _ in zip(training.train_data, range(_BATCHES))]
-    return _views(model, batches), _losses(model, batches), _representations(model, batches)
+            show(write_table(args.output / f"diagnosis-{name}-{dataset}", ["", *header], rows, caption))
 
 
 @torch.no_grad()
-def _views(model, batches):
-    """Cosines to the anchor, by the view's name."""
-    found = {}
+def similarities(model: EC4SRec, batches: list) -> dict[str, float]:
+    """Mean cosines to the anchor, by the view's name, and of ``another anchor``."""
+    cosines = defaultdict(list)
     for batch in batches:
         views = views_of(model.weights[batch.guided])
-        encoded = model.encode(batch, ["", *views])
-        anchor = encoded[""]
-        found.setdefault("another anchor", []).append(F.cosine_similarity(anchor, anchor.roll(1, 0)).mean())
+        encoded = model.encode(batch, [ANCHOR, *views])
+        anchor = encoded[ANCHOR]
+        cosines["another anchor"].append(F.cosine_similarity(anchor, anchor.roll(1, 0)).mean())
         for view in views:
-            kept = batch["cl_neg_valid"] if view == NEGATIVE_VIEW else slice(None)
-            found.setdefault(view, []).append(F.cosine_similarity(anchor, encoded[view])[kept].mean())
-    return _means(found)
+            valid = batch["cl_neg_valid"] if view == NEGATIVE_VIEW else slice(None)
+            cosines[view].append(F.cosine_similarity(anchor, encoded[view])[valid].mean())
+    return _means(cosines)
 
 
-def _losses(model, batches):
-    """The parts of the loss and the norms of their gradients, by their names."""
-    found, parameters = {}, [parameter for parameter in model.parameters() if parameter.requires_grad]
+def losses(model: EC4SRec, batches: list) -> dict[str, float]:
+    """The parts of the loss by name, and the norm of the gradient of each by ``∇ name``; means over the batches."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    values = defaultdict(list)
     for batch in batches:
         parts = model.calculate_loss(batch)
         for name, part in zip(parts.names, parts):
             gradients = torch.autograd.grad(part, parameters, retain_graph=True, allow_unused=True)
             norm = torch.stack([gradient.norm() for gradient in gradients if gradient is not None]).norm()
-            found.setdefault(name, []).append(part.detach())
-            found.setdefault(f"∇ {name}", []).append(norm)
-    return _means(found)
+            values[name].append(part.detach())
+            values[f"∇ {name}"].append(norm)
+    return _means(values)
 
 
 @torch.no_grad()
-def _representations(model, batches):
-    sequences = torch.cat([model.encode(batch, [""])[""] for batch in batches])
+def representations(model: EC4SRec, batches: list) -> dict[str, float]:
+    """Alignment, uniformity and mean length, see :func:`diagnosis`; of the items there are as many as of sequences."""
+    sequences = torch.cat([model.encode(batch, [ANCHOR])[ANCHOR] for batch in batches])
     following = torch.cat([batch[model.POS_ITEM_ID] for batch in batches])
     items = model.backbone.item_vectors()
-    found = {"length of sequences": sequences.norm(dim=1).mean(), "length of items": items[1:].norm(dim=1).mean()}
+    values = {"length of sequences": sequences.norm(dim=1).mean(), "length of items": items[1:].norm(dim=1).mean()}
     sequences, items = F.normalize(sequences, dim=1), F.normalize(items, dim=1)
-    found["alignment"] = (sequences - items[following]).square().sum(1).mean()
+    values["alignment"] = (sequences - items[following]).square().sum(1).mean()
     for name, points in (("sequences", sequences), ("items", items[1 : 1 + len(sequences)])):
-        found[f"uniformity of {name}"] = torch.pdist(points).square().mul(-2).exp().mean().log()
-    return {name: float(value) for name, value in found.items()}
+        values[f"uniformity of {name}"] = torch.pdist(points).square().mul(-2).exp().mean().log()
+    return {name: float(value) for name, value in values.items()}
 
 
-def _means(found):
-    return {name: float(torch.stack(values).mean()) for name, values in found.items()}
+def _means(values: dict[str, list]) -> dict[str, float]:
+    return {name: float(torch.stack(of_name).mean()) for name, of_name in values.items()}

@@ -1,4 +1,4 @@
-"""What the paper prints: the figures that ours are set beside."""
+"""The numbers that the paper prints, to compare ours with."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ METRICS = ("hit@5", "hit@10", "ndcg@5", "ndcg@10")
 
 
 def _printed() -> dict:
-    """``{table or figure: {data set: {(label, metric): value}}}`` of ``properties/printed.yaml``."""
-    found = yaml.safe_load((properties_dir() / "printed.yaml").read_text(encoding="utf-8"))
+    """``properties/printed.yaml`` as ``{table or figure: {data set: {(label, metric): value}}}``."""
+    content = yaml.safe_load((properties_dir() / "printed.yaml").read_text(encoding="utf-8"))
     return {
         name: {
             dataset: {
@@ -22,7 +22,7 @@ def _printed() -> dict:
             }
             for dataset, of_dataset in table["datasets"].items()
         }
-        for name, table in found.items()
+        for name, table in content.items()
     }
 
 

@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
-from recbole_ec4srec.config.objective import GUIDED as GUIDED_PHASE
+from recbole_ec4srec.config.objective import GUIDED
 from recbole_ec4srec.config.properties import properties_dir
-from recbole_ec4srec.experiments import paper
-from recbole_ec4srec.experiments.records import Run, properties, settings_of, tuned
+from recbole_ec4srec.experiments.paper import METRICS, PRINTED
+from recbole_ec4srec.experiments.records import Run, properties, settings_of, tuned_settings
 from recbole_ec4srec.model.objective import BUILT_IN
 from recbole_ec4srec.tuning.space import read_space
 
 
 @dataclass(frozen=True)
 class Row:
-    """A model with the settings that are its own here.
+    """A model with the settings that are its own in a table.
 
     Attributes:
-        line, x: in a figure, the line that it is a point of, and where on it.
-        tuned: with what has been chosen for a data set, too; there is no such row where nothing has been.
+        line, x: in a figure of lines, the line that it is a point of, and where on it.
+        tuned: with the settings chosen on validation, too; such a row is left out for a data set without them.
     """
 
     label: str
     model: str
     settings: dict = field(default_factory=dict)
     line: str = ""
-    x: float | None = None
+    x: float | str | None = None
     tuned: bool = False
 
     def run(self, dataset: str, seed: int, given: dict) -> Run:
-        """The run of this row on a data set; ``given`` settings win."""
-        own = {**(tuned(self.model, dataset) if self.tuned else {}), **self.settings}
+        """The run of this row on a data set; ``given`` settings have precedence."""
+        own = {**(tuned_settings(self.model, dataset) if self.tuned else {}), **self.settings}
         return Run(self.label, self.model, dataset, seed, settings_of(self.model, dataset, own, given))
 
 
@@ -39,44 +41,53 @@ class Plan:
     """A table or a figure.
 
     Attributes:
-        control: the label that all others are tested against.
-        paper: ``{data set: {(label, metric): value}}``.
-        figure: None for a table; ``points``, one a seed; ``lines``, over the rows' ``x``; ``epochs``, of the
-            validation metric.
-        pairs: what is tested beside the control, a label against another.
-        split: ``test``, or ``valid`` where a choice is made.
+        control: the label of the row that all others are tested against.
+        pairs: what is tested besides, a label against another.
+        figure: None for a table; ``points``, one for each row and seed; ``lines``, over the rows' ``x``; or ``epochs``,
+            the validation metric by epoch.
+        split: ``test``, or ``valid`` for a choice of settings.
     """
 
+    name: str
     title: str
-    rows: tuple
-    datasets: tuple
-    metrics: tuple = paper.METRICS
+    rows: tuple[Row, ...]
+    datasets: tuple[str, ...]
+    metrics: tuple[str, ...] = METRICS
     control: str | None = None
-    paper: dict = field(default_factory=dict)
+    pairs: tuple[tuple[str, str], ...] = ()
     figure: str | None = None
-    pairs: tuple = ()
     split: str = "test"
 
-    def runs(self, dataset: str, seeds, given: dict, labels=None) -> dict:
-        """``{label: [a run for each of ``seeds``]}``; ``given`` settings win, of ``labels`` alone."""
+    @property
+    def paper(self) -> dict:
+        """The paper's values, ``{data set: {(label, metric): value}}``; empty if it prints none."""
+        return PRINTED.get(self.name, {})
+
+    def runs(
+        self, dataset: str, seeds: Iterable[int], given: dict, labels: Collection[str] | None = None
+    ) -> dict[str, list[Run]]:
+        """By label a run for each of ``seeds``.
+
+        Args:
+            given: settings that have precedence over those of the rows.
+            labels: of the rows that are wanted; by default all.
+        """
+        rows = [row for row in self.rows if not labels or row.label in labels]
         return {
             row.label: [row.run(dataset, seed, given) for seed in seeds]
-            for row in self.rows
-            if (not labels or row.label in labels) and (not row.tuned or tuned(row.model, dataset))
+            for row in rows
+            if not row.tuned or tuned_settings(row.model, dataset)
         }
 
 
 # Our encoder with the recommendation loss alone: the paper's SASRec row is of a weaker, sampled loss.
 CONTROL = Row("control", "CL4SRec", {"lambda": 0})
-OURS = (
-    Row("CL4SRec", "CL4SRec"),
-    Row("EC4SRec(SSL)", "EC4SRecSSL"),
-    Row("DuoRec", "DuoRec"),
-    Row("EC4SRec(SL)", "EC4SRecSL"),
-    Row("EC4SRec", "EC4SRec"),
-)
-TUNED = tuple(Row(f"{row.label}, tuned", row.model, tuned=True) for row in OURS)
-GUIDED = tuple(row for row in OURS if row.model.startswith("EC4SRec"))
+CL4SREC, DUOREC = Row("CL4SRec", "CL4SRec"), Row("DuoRec", "DuoRec")
+SSL, SL = Row("EC4SRec(SSL)", "EC4SRecSSL"), Row("EC4SRec(SL)", "EC4SRecSL")
+EC4SREC = Row("EC4SRec", "EC4SRec")
+CONTRASTIVE = (CL4SREC, SSL, DUOREC, SL, EC4SREC)  # in the order of the paper's tables
+GUIDED_ROWS = (SSL, SL, EC4SREC)
+TUNED = tuple(Row(f"{row.label}, tuned", row.model, tuned=True) for row in CONTRASTIVE)
 AMAZON = ("amazon-beauty", "amazon-clothing", "amazon-sports")
 
 _COLUMNS = {"inter": ["user_id", "item_id", "timestamp"]}
@@ -102,6 +113,7 @@ _ORACLE = {
 }
 RANDOM_MASKING = Row("random", "CL4SRec", {**_MASKING, "mu_m": 0.4})
 
+_EXPLAINERS = ("saliency", "occlusion", "attention", "integrated_gradients", "random")
 _WITHOUT = {"reorder": ["crop", "mask"], "mask": ["crop", "reorder"], "crop": ["mask", "reorder"]}
 
 
@@ -109,47 +121,57 @@ _WITHOUT = {"reorder": ["crop", "mask"], "mask": ["crop", "reorder"], "crop": ["
 _DEFAULTS = properties("model/EC4SRec.yaml")
 
 
-def _setting(key, value):
+def _setting(key: str, value: Any) -> dict:
     return {} if _DEFAULTS[key] == value else {key: value}
 
 
-def _one_at_a_time(row):
-    """A row, and the row with each other value of its model's search space in the place of a default."""
+def _one_at_a_time(row: Row) -> tuple[Row, ...]:
+    """A row, and a row for each value of its model's search space that is no default, with this one value changed."""
     space = read_space(properties_dir() / "hyper" / f"{row.model}.test")
-    others = [
-        (f"{row.label}, {key} {value}", {**row.settings, key: value})
+    others = (
+        Row(f"{row.label}, {key} {value}", row.model, {**row.settings, key: value})
         for key, (_, values) in space.items()
         for value in values
         if key not in row.settings and _setting(key, value)
-    ]
-    return (row, *(Row(label, row.model, settings) for label, settings in others))
+    )
+    return (row, *others)
 
 
-def _losses(label, *names):
-    """EC4SRec with the guided losses ``names`` alone."""
-    others = [term for term in BUILT_IN if term.phase == GUIDED_PHASE and term.name not in names]
+def _varied(rows: Iterable[Row], key: str, values: Iterable, name: str = "") -> tuple[Row, ...]:
+    """Each row with each value of a key, a line of a figure; ``name`` is before the value in the label."""
+    return tuple(
+        Row(f"{row.label}, {name}{value}".replace(" 0.", " ."), row.model, _setting(key, value), row.label, value)
+        for row in rows
+        for value in values
+    )
+
+
+def _losses(label: str, *names: str) -> Row:
+    """EC4SRec with only these guided losses."""
+    others = [term for term in BUILT_IN if term.phase == GUIDED and term.name not in names]
     weights = {term.weight_key: 0 for term in others if _DEFAULTS.get(term.weight_key, term.default) != 0}
     return Row(label, "EC4SRec", weights)
 
 
-PLANS = {
-    "table1": Plan(
+_PLANS = (
+    Plan(
+        "table1",
         "Table 1: CL4SRec on the synthetic data, masking at random or only what does not matter",
         (Row("control", "CL4SRec", {**_MASKING, "lambda": 0}), RANDOM_MASKING)
         + (Row("oracle", "EC4SRecSSL", {**_MASKING, **_ORACLE}),),
         ("synthetic",),
         ("hit@3", "ndcg@3"),
-        "random",
-        paper.PRINTED["table1"],
+        control="random",
     ),
-    "table3": Plan(
+    Plan(
+        "table3",
         "Table 3: overall results",
         (
             *(Row(name, name) for name in ("BPR", "GRU4Rec", "Caser", "SASRec", "BERT4Rec")),
             Row("S3Rec", "S3Rec", {"load_col": {**_COLUMNS, "item": ["item_id", "class"]}}),
             CONTROL,
             Row("views as data", "EC4SRec", {"view_loss": "recommendation"}),
-            *OURS,
+            *CONTRASTIVE,
             *TUNED,
         ),
         (*AMAZON, "ml-1m"),
@@ -163,34 +185,35 @@ PLANS = {
             ("EC4SRec, tuned", "CL4SRec"),
             ("EC4SRec, tuned", "DuoRec"),
         ),
-        paper=paper.PRINTED["table3"],
     ),
-    "search": Plan(
+    Plan(
+        "search",
         "Search: the paper's ranges, one setting at a time",
         tuple(
             point
-            for row in (*OURS, _losses("EC4SRec without L_cl+", "cl_neg", "sl_pos"))
+            for row in (*CONTRASTIVE, _losses("EC4SRec without L_cl+", "cl_neg", "sl_pos"))
             for point in _one_at_a_time(row)
         ),
         (*AMAZON, "ml-1m"),
         ("ndcg@10", "hit@10"),
         split="valid",
     ),
-    "table4": Plan(
+    Plan(
+        "table4",
         "Table 4: other backbones",
         tuple(
             Row(f"{row.label}, {backbone}", row.model, {"backbone": backbone})
             for backbone in ("GRU4Rec", "Caser", "BERT4Rec")
-            for row in (CONTROL, *OURS)
+            for row in (CONTROL, *CONTRASTIVE)
         ),
         AMAZON,
-        paper=paper.PRINTED["table4"],
     ),
-    "table5": Plan(
+    Plan(
+        "table5",
         "Table 5: without one of the augmentations",
         tuple(
             Row(f"{row.label}{label}", row.model, settings)
-            for row in OURS[:2]
+            for row in (CL4SREC, SSL)
             for label, settings in [
                 ("", {}),
                 *((f", no {name}", {"augmentations": others}) for name, others in _WITHOUT.items()),
@@ -198,33 +221,31 @@ PLANS = {
         ),
         AMAZON,
         ("ndcg@5",),
-        paper=paper.PRINTED["table5"],
     ),
-    "figure3": Plan(
+    Plan(
+        "figure3",
         "Figure 3: validation NDCG@5 by epoch, p importance updates",
-        tuple(Row(f"EC4SRec, p = {p}", "EC4SRec", _setting("num_updates", p)) for p in (0, 1, 2, 5)),
+        _varied([EC4SREC], "num_updates", (0, 1, 2, 5), "p = "),
         AMAZON[:2],
         ("ndcg@5",),
         control="EC4SRec, p = 0",  # random views and random retrieval to the end
         figure="epochs",
     ),
-    "figure4": Plan(
+    Plan(
+        "figure4",
         "Figure 4: NDCG@5 with p importance updates",
-        tuple(
-            Row(f"{row.label}, p = {p}", row.model, _setting("num_updates", p), row.label, p)
-            for row in GUIDED
-            for p in (1, 2, 3, 5, 9)
-        ),
+        _varied(GUIDED_ROWS, "num_updates", (1, 2, 3, 5, 9), "p = "),
         AMAZON[:2],
         ("ndcg@5",),
         figure="lines",
     ),
-    "figure5": Plan(
+    Plan(
+        "figure5",
         "Figure 5: combinations of the guided losses",
         (
             CONTROL,
-            Row("CL4SRec", "CL4SRec"),
-            Row("DuoRec", "DuoRec"),
+            CL4SREC,
+            DUOREC,
             _losses("L_cl+", "cl_pos"),
             _losses("L_cl-", "cl_neg"),
             Row("L_sl+", "EC4SRecSL"),
@@ -246,32 +267,22 @@ PLANS = {
         ),
         figure="points",
     ),
-    "figure6": Plan(
+    Plan(
+        "figure6",
         "Figure 6: the share μ_e of the items that guided operators act on",
-        tuple(
-            Row(f"{row.label}, μ_e .{tenths}", row.model, _setting("mu_e", tenths / 10), row.label, tenths / 10)
-            for row in GUIDED
-            if row.model != "EC4SRecSL"
-            for tenths in range(1, 10)
-        ),
+        _varied([SSL, EC4SREC], "mu_e", [tenths / 10 for tenths in range(1, 10)], "μ_e "),
         AMAZON[:2],
         ("ndcg@5",),
-        paper=paper.PRINTED["figure6"],
         figure="lines",
     ),
-    "figure7": Plan(
+    Plan(
+        "figure7",
         "Figure 7: explanation methods",
-        (
-            Row("CL4SRec", "CL4SRec"),
-            Row("DuoRec", "DuoRec"),
-            *(
-                Row(f"{row.label}, {explainer}", row.model, _setting("explainer", explainer))
-                for row in GUIDED
-                for explainer in ("saliency", "occlusion", "attention", "integrated_gradients", "random")
-            ),
-        ),
+        (CL4SREC, DUOREC, *_varied(GUIDED_ROWS, "explainer", _EXPLAINERS)),
         AMAZON[:2],
         ("ndcg@5",),
         figure="points",
     ),
-}
+)
+#: Every table and figure by its name.
+PLANS = {plan.name: plan for plan in _PLANS}

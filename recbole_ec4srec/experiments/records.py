@@ -1,4 +1,4 @@
-"""A run of an experiment and the record that it leaves: one JSON file, which all tables and figures are made from."""
+"""A run of an experiment and its record, one JSON file; all tables and figures are made from records."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ import json
 import platform
 import subprocess
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import yaml
+from recbole.config import Config
 
 from recbole_ec4srec.config.properties import properties_dir
 from recbole_ec4srec.config.variants import VARIANTS
@@ -28,7 +31,13 @@ PACKAGES = ("recbole_ec4srec", "recbole", "torch", "numpy", "scipy", "captum")
 
 @dataclass(frozen=True)
 class Run:
-    """One training: ``settings`` are all that differ from the defaults of the model and the data set."""
+    """One training.
+
+    Attributes:
+        label: of the row of the table that asks for it.
+        model: its name, of this package or RecBole.
+        settings: those that differ from the defaults of the model and the data set.
+    """
 
     label: str
     model: str
@@ -38,65 +47,85 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The same for the same training, whatever experiment asks for it and what it calls it."""
-        settings = {key: value for key, value in self.settings.items() if key not in (*EXECUTION_KEYS, "seed")}
-        known = json.dumps([self.model, self.dataset, settings], sort_keys=True)
-        return f"{self.dataset}-{self.model}-{hashlib.sha256(known.encode()).hexdigest()[:8]}-seed{self.seed}"
+        """The name of the record. It is the same for the same training, whatever the label."""
+        settings = {key: value for key, value in self.settings.items() if key != "seed" and key not in EXECUTION_KEYS}
+        content = json.dumps([self.model, self.dataset, settings], sort_keys=True)
+        return f"{self.dataset}-{self.model}-{hashlib.sha256(content.encode()).hexdigest()[:8]}-seed{self.seed}"
 
 
 def settings_of(model: str, dataset: str, own: dict, given: dict) -> dict:
     """The paper's settings, the data set's, a row's ``own``, and those ``given`` for all rows; later ones win.
 
-    What makes a preset that preset cannot be given.
+    Settings that define a variant of EC4SRec (:data:`VARIANTS`) cannot be given.
     """
-    found = {**properties("paper.yaml"), **properties(f"dataset/{dataset}.yaml")}
     fixed = VARIANTS.get(model, {})
-    return {**found, **own, **{key: value for key, value in given.items() if key not in fixed}}
+    given = {key: value for key, value in given.items() if key not in fixed}
+    return {**properties("paper.yaml"), **properties(f"dataset/{dataset}.yaml"), **own, **given}
 
 
-def tuned(model: str, dataset: str) -> dict:
-    """The settings chosen for a model on a data set, by validation alone; none where nothing has been chosen."""
+def tuned_settings(model: str, dataset: str) -> dict:
+    """The settings chosen on the validation set for a model and a data set; empty if none were."""
     return properties(f"tuned/{dataset}/{model}.yaml")
 
 
 def properties(name: str) -> dict:
-    """What a file of ``properties/`` sets; nothing where there is none of that ``name``."""
+    """The settings in a file of ``properties/``; empty if there is no such file."""
     file = properties_dir() / name
     return yaml.safe_load(file.read_text(encoding="utf-8")) or {} if file.is_file() else {}
 
 
 def read(folder: Path, run: Run) -> dict | None:
-    """The record of a run, or None where it has none."""
-    file = folder / "records" / f"{run.name}.json"
-    return _load(file) if file.is_file() else None
+    """The record of a run, or None."""
+    return _load(_file(folder, run)) if exists(folder, run) else None
+
+
+def exists(folder: Path, run: Run) -> bool:
+    """Whether the run has a record."""
+    return _file(folder, run).is_file()
+
+
+def read_runs(folder: Path, runs: dict[str, list[Run]]) -> dict[str, list[dict]]:
+    """The records of the runs of each label, without the runs that have none."""
+    records = {label: [read(folder, run) for run in of_label] for label, of_label in runs.items()}
+    return {label: [record for record in of_label if record] for label, of_label in records.items()}
 
 
 def read_all(folder: Path) -> list[dict]:
-    """All records that there are."""
+    """All records of the folder of results."""
     return [_load(file) for file in sorted((folder / "records").glob("*.json"))]
 
 
-def _load(file):
+def metric_value(record: dict, split: str, metric: str) -> float:
+    """A metric (such as ``ndcg@10``) of a record, or of one of its epochs, on the ``test`` or the ``valid`` set."""
+    return record[split][metric]
+
+
+def _file(folder: Path, run: Run) -> Path:
+    return folder / "records" / f"{run.name}.json"
+
+
+def _load(file: Path) -> dict:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def write(folder: Path, run: Run, config, **found) -> None:
-    """Write what was ``found`` with what was run, on what; the file appears whole or not at all.
+def write(folder: Path, run: Run, config: Config, **results: Any) -> None:
+    """Write the record of a run, in one step: its ``results``, its settings, and the versions that it was trained with.
 
     Args:
-        config: RecBole's.
+        folder: of results.
+        config: of the training.
     """
     record = {
         "model": run.model,
         "dataset": run.dataset,
         "seed": run.seed,
         "settings": {key: value for key, value in run.settings.items() if key not in EXECUTION_KEYS},
-        **found,
+        **results,
         "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
         "threads": torch.get_num_threads(),
         "config": plain_settings(config),
     }
-    file = folder / "records" / f"{run.name}.json"
+    file = _file(folder, run)
     file.parent.mkdir(parents=True, exist_ok=True)
     with replacing(file) as temporary:
         temporary.write_text(_as_text(record), encoding="utf-8")
@@ -105,7 +134,7 @@ def write(folder: Path, run: Run, config, **found) -> None:
 def _as_text(record: dict) -> str:
     """JSON with a line for each part and for each epoch."""
 
-    def part(value):
+    def part(value: object) -> str:
         if isinstance(value, list):
             return "[\n" + ",\n".join(f"  {json.dumps(entry)}" for entry in value) + "\n ]"
         return json.dumps(value)
@@ -113,11 +142,10 @@ def _as_text(record: dict) -> str:
     return "{\n" + ",\n".join(f" {json.dumps(key)}: {part(value)}" for key, value in record.items()) + "\n}\n"
 
 
-def commit(folders=SOURCES) -> str | None:
-    """The commit of the checkout that the package stands in, with a + where the package or its property files differ
-    from it; None outside one."""
+def commit(folders: Sequence[Path] = SOURCES) -> str | None:
+    """The commit of the checkout that has the package, with a + if ``folders`` differ from it; None outside of one."""
 
-    def git(*words):
+    def git(*words: str | Path) -> str:
         command = ["git", "-C", folders[0], *words]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
@@ -140,6 +168,6 @@ def ranks(record: dict) -> np.ndarray:
 def metric_of(ranks: np.ndarray, metric: str) -> np.ndarray:
     """``hit@k``, ``ndcg@k`` or ``mrr@k`` of every user with one relevant item at ``ranks [users]``, ``[users]``."""
     name, cut_off = metric.split("@")
-    gain = {"hit": np.ones_like, "ndcg": lambda rank: 1 / np.log2(rank + 1), "mrr": lambda rank: 1 / rank}[name]
     rank = ranks.astype(np.float64)
-    return np.where(rank <= int(cut_off), gain(rank), 0.0)
+    gain = {"hit": np.ones_like(rank), "ndcg": 1 / np.log2(rank + 1), "mrr": 1 / rank}[name]
+    return np.where(rank <= int(cut_off), gain, 0.0)

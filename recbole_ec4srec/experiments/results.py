@@ -1,35 +1,39 @@
-"""One page with every table and figure that there are records of."""
+"""One page with all tables and figures of the existing records."""
 
 from __future__ import annotations
 
 import os
+from argparse import Namespace
+from pathlib import Path
 
 from recbole_ec4srec.experiments import records, tables
 from recbole_ec4srec.experiments.plans import PLANS
 
 _HEAD = """# Results
 
-Made by `python -m recbole_ec4srec.experiments results` from the records in `{records}`, each of one training. The last
-item of each user is the test, the last but one the validation; ranking is over all items; the epoch is chosen on the
-validation set. Where there are several seeds a figure is their mean ± standard deviation. "paper" is what the paper
-prints, of ml-100k what the authors' code reports.
+Written by `python -m recbole_ec4srec.experiments results` from the records in `{records}`, one for each training. The
+last item of each user is the test item, the last but one the validation item. All items are ranked. The epoch is chosen
+on the validation set. With several seeds, a value is the mean ± the standard deviation. "paper" is the value that the
+paper prints; for ml-100k it is the value that the authors' code reports.
 """
 
 
-def results(args) -> None:
-    """Write the page ``args.page``; tables are made anew from the records, measurements are taken as they stand."""
-    known = records.read_all(args.output)
-    parts, shown = [_HEAD.format(records=args.output / "records")], {"test": set(), "valid": set()}
-    for name, plan in PLANS.items():
-        for dataset in sorted({record["dataset"] for record in known}):
-            seeds = sorted({record["seed"] for record in known if record["dataset"] == dataset})
+def results(args: Namespace) -> None:
+    """Write the page ``args.page``: the tables are made from the records, measurements are read from their files."""
+    every_record = records.read_all(args.output)
+    parts = [_HEAD.format(records=args.output / "records")]
+    shown: dict[str, set[str]] = {"test": set(), "valid": set()}
+    for plan in PLANS.values():
+        for dataset in sorted({record["dataset"] for record in every_record}):
+            seeds = sorted({record["seed"] for record in every_record if record["dataset"] == dataset})
             runs = plan.runs(dataset, seeds, args.settings)
-            there = {run.name for of_label in runs.values() for run in of_label if records.read(args.output, run)}
-            if not there - shown[plan.split]:  # a table of nothing but what an earlier one has
+            recorded = {run.name for of_label in runs.values() for run in of_label if records.exists(args.output, run)}
+            if recorded <= shown[plan.split]:  # an earlier table has all of them
                 continue
-            shown[plan.split] |= there
-            text, _ = tables.report(name, plan, dataset, runs, args.output)
-            parts.append(f"## {plan.title}, {dataset}\n\n{text}{_image(args.output / f'{name}-{dataset}', args.page)}")
+            shown[plan.split] |= recorded
+            text = tables.report(plan, dataset, records.read_runs(args.output, runs), args.output)
+            image = _image(args.output / f"{plan.name}-{dataset}", args.page)
+            parts.append(f"## {plan.title}, {dataset}\n\n{text}{image}")
     for file in sorted(args.output.glob("*.md")):
         if file.stem.split("-")[0] not in PLANS:
             parts.append(f"## {file.stem}\n\n{file.read_text(encoding='utf-8')}{_image(file, args.page)}")
@@ -38,6 +42,6 @@ def results(args) -> None:
     print(args.page)
 
 
-def _image(path, page):
+def _image(path: Path, page: Path) -> str:
     image = path.with_suffix(".png")
     return f"\n![{image.stem}]({os.path.relpath(image, page.parent)})\n" if image.is_file() else ""

@@ -1,7 +1,8 @@
-"""Is a difference more than chance? Paired by user, and by seed where there are several."""
+"""Whether two models differ significantly: paired tests over users, and over seeds if there are several."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,14 +13,14 @@ from recbole_ec4srec.experiments.records import metric_of, ranks
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much better a model is than its control by one metric.
+    """How much better a model is than another one in one metric.
 
     Attributes:
         difference: the mean over users, and over seeds where there are several.
         low, high: its 95 % confidence interval over users.
         effect: the difference in standard deviations of the users' differences (Cohen's d for paired samples).
         p: of the paired t-test over users.
-        seeds: how many seeds both have.
+        seeds: the number of seeds that both have.
         p_seeds: of the paired t-test over seeds; None with fewer than two.
     """
 
@@ -32,22 +33,22 @@ class Comparison:
     p_seeds: float | None
 
 
-def compare(records, control, metric: str) -> Comparison | None:
-    """Compare the records of a model with those of its control, of the same data set, by the seeds that both have.
+def compare(records: Sequence[dict], others: Sequence[dict], metric: str) -> Comparison | None:
+    """Compare the records of a model with those of another one on the same data set, by the seeds that both have.
 
-    Users are the same people under every seed, so their metric is averaged over seeds before users are compared.
+    The users are the same under every seed, so the metric of a user is averaged over seeds before users are compared.
 
     Args:
-        records, control: records, one a seed.
+        records, others: one record for each seed.
         metric: ``hit@k``, ``ndcg@k`` or ``mrr@k``.
 
     Returns:
-        None where they have no seed in common.
+        None if they have no seed in common.
 
     Raises:
         ValueError: they were tested on different users.
     """
-    by_seed = [{record["seed"]: ranks(record) for record in side} for side in (records, control)]
+    by_seed = [{record["seed"]: ranks(record) for record in side} for side in (records, others)]
     seeds = sorted(set(by_seed[0]) & set(by_seed[1]))
     if not seeds:
         return None
@@ -69,8 +70,8 @@ def compare(records, control, metric: str) -> Comparison | None:
     )
 
 
-def holm(p_values) -> list[float]:
-    """P-values adjusted for their number by Holm's method (1979): the chance of one false finding among them all."""
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values corrected for multiple comparisons by Holm's method (1979)."""
     p = np.asarray(p_values, dtype=float)
     order = np.argsort(p)
     raised = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
+
 from recbole.config import Config
 from recbole.data import create_dataset
 
@@ -12,7 +14,7 @@ from recbole_ec4srec.experiments.tables import write_table
 
 
 def sizes(users: int, items: int, interactions: int) -> tuple:
-    """Users, items, interactions, mean length of a sequence, and sparsity in per cent."""
+    """Users, items, interactions, mean length of a sequence, and sparsity in percent."""
     return (
         users,
         items,
@@ -22,8 +24,8 @@ def sizes(users: int, items: int, interactions: int) -> tuple:
     )
 
 
-def table2(args) -> None:
-    """Write the table, the paper's numbers beside ours; its mean length and sparsity follow from its counts."""
+def table2(args: Namespace) -> None:
+    """Write the table, the paper's counts beside ours; its mean length and sparsity are computed from its counts."""
     rows = []
     for dataset in args.datasets or COUNTS:
         quiet = {"state": "WARNING", **settings_of("CL4SRec", dataset, {}, args.settings)}

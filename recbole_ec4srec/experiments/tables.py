@@ -4,149 +4,177 @@ from __future__ import annotations
 
 import csv
 import statistics
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure  # without pyplot, which looks for a display
 
 from recbole_ec4srec.config.schedule import update_schedule
 from recbole_ec4srec.errors import printable
-from recbole_ec4srec.experiments import records
 from recbole_ec4srec.experiments.plans import Plan
-from recbole_ec4srec.experiments.significance import compare, holm
+from recbole_ec4srec.experiments.records import metric_value
+from recbole_ec4srec.experiments.significance import Comparison, compare, holm
+from recbole_ec4srec.reporting.markdown import markdown_table
+
+#: The records of a plan on one data set, by the label of their row, one for each seed.
+Records = dict[str, list[dict]]
+#: Comparisons by the label, that of the other row, and the metric.
+Comparisons = dict[tuple[str, str, str], Comparison]
 
 
-def spread(values) -> str:
-    """The mean of ``values``, and their standard deviation where there are several."""
+def spread(values: Sequence[float]) -> str:
+    """The mean of ``values``, and their standard deviation if there are several."""
     mean = f"{statistics.mean(values):.4f}"
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.4f}"
 
 
-def write_csv(path: Path, rows) -> None:
+def write_csv(path: Path, rows: Iterable[Iterable]) -> None:
+    """Write ``rows``, the header among them, to ``path``."""
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
 
 
-def write_table(path: Path, header, rows, caption: str) -> str:
-    """Write ``path.md`` and ``path.csv``; the text of the former."""
-    lines = [caption, "", *(f"| {' | '.join(map(str, row))} |" for row in (header, ["---"] * len(header), *rows))]
-    text = printable("\n".join(lines) + "\n", lines=True)
+def write_table(path: Path, header: Sequence, rows: Sequence[Sequence], caption: str) -> str:
+    """Write a table to ``path.md`` and ``path.csv``; the text of the former."""
+    text = printable("\n".join([caption, "", *markdown_table(header, rows)]) + "\n", lines=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_suffix(".md").write_text(text, encoding="utf-8")
     write_csv(path.with_suffix(".csv"), [header, *rows])
     return text
 
 
-def report(name: str, plan: Plan, dataset: str, runs: dict, output: Path) -> tuple[str, bool]:
-    """Write a plan's tables and figure for a data set from the records that there are.
+def report(plan: Plan, dataset: str, of_label: Records, output: Path) -> str:
+    """Write a plan's tables and figure for a data set to the folder ``output``; the text of the tables."""
+    path = output / f"{plan.name}-{dataset}"
+    texts = [_write_results(plan, dataset, of_label, path)]
+    if compared := _compare(plan, of_label):
+        texts.append(_write_significance(dataset, compared, path.with_name(f"{path.name}-significance")))
+    if plan.figure and any(of_label.values()):
+        _write_figure(plan, dataset, of_label, path)
+    return "\n".join(texts)
 
-    Args:
-        runs: ``{label: runs}``, one a seed.
 
-    Returns:
-        The text of the tables, and whether there is any record.
-    """
-    found = {label: [records.read(output, run) for run in of_seeds] for label, of_seeds in runs.items()}
-    found = {label: [record for record in of_seeds if record] for label, of_seeds in found.items()}
-    path, of_set = output / f"{name}-{dataset}", {"test": "test", "valid": "validation"}[plan.split]
-    printed, rows = plan.paper.get(dataset, {}), []
+def _write_results(plan: Plan, dataset: str, of_label: Records, path: Path) -> str:
+    """The metrics of each row, beside those of the paper if it prints any."""
     beside = ["paper", "difference"] if plan.paper else []
     header = ["", *(cell for metric in plan.metrics for cell in (_title(metric), *beside)), "epoch", "seeds"]
-    for label, of_seeds in found.items():
-        if not of_seeds and plan.split == "valid":  # the search has many rows that nobody trains
+    rows = []
+    for label, records in of_label.items():
+        if not records and plan.split == "valid":  # the search has many rows that nobody trains
             continue
-        row = [label]
-        for metric in plan.metrics:
-            ours = [record[plan.split][metric] for record in of_seeds]
-            theirs = printed.get((label.removesuffix(", tuned"), metric))  # the paper's models are
-            difference = f"{statistics.mean(ours) - theirs:+.4f}" if ours and theirs is not None else ""
-            row.append(spread(ours) if ours else "")
-            row += ["" if theirs is None else f"{theirs:.4f}", difference] if plan.paper else []
-        epochs, seeds = (", ".join(str(record[key]) for record in of_seeds) for key in ("best_epoch", "seed"))
-        rows.append([*row, epochs, seeds])
-    texts = [write_table(path, header, rows, f"{plan.title}; {dataset}, {of_set} set.")]
-    tested = _significance(plan, found, path, dataset)
-    texts += [tested] if tested else []
-    if plan.figure and any(found.values()):
-        _figure(plan, found, path, dataset)
-    return "\n".join(texts), any(found.values())
+        cells = [cell for metric in plan.metrics for cell in _metric_cells(plan, dataset, label, metric, records)]
+        epochs, seeds = (", ".join(str(record[key]) for record in records) for key in ("best_epoch", "seed"))
+        rows.append([label, *cells, epochs, seeds])
+    name_of_split = {"test": "test", "valid": "validation"}[plan.split]
+    return write_table(path, header, rows, f"{plan.title}; {dataset}, {name_of_split} set.")
 
 
-def _title(metric):
+def _metric_cells(plan: Plan, dataset: str, label: str, metric: str, records: list[dict]) -> list[str]:
+    """Our value, and for a plan that the paper has its value and the difference; empty cells for what there is not."""
+    ours = [metric_value(record, plan.split, metric) for record in records]
+    cells = [spread(ours) if ours else ""]
+    if plan.paper:
+        theirs = plan.paper.get(dataset, {}).get((label.removesuffix(", tuned"), metric))  # the paper's are tuned
+        cells.append("" if theirs is None else f"{theirs:.4f}")
+        cells.append(f"{statistics.mean(ours) - theirs:+.4f}" if ours and theirs is not None else "")
+    return cells
+
+
+def _title(metric: str) -> str:
     name, cut_off = metric.split("@")
     return f"{'HR' if name == 'hit' else name.upper()}@{cut_off}"
 
 
-def _significance(plan, found, path, dataset):
-    """Every model against the control, and what is guided against what it guides, by every metric."""
-    pairs = [(label, plan.control) for label in found if label != plan.control] + list(plan.pairs)
+def _compare(plan: Plan, of_label: Records) -> Comparisons:
+    """Every row against the control, and the plan's pairs."""
+    pairs = [(label, plan.control) for label in of_label if plan.control and label != plan.control]
     compared = {
-        (label, other, metric): compare(found[label], found[other], metric)
-        for label, other in pairs
+        (label, other, metric): compare(of_label[label], of_label[other], metric)
+        for label, other in (*pairs, *plan.pairs)
         for metric in plan.metrics
-        if found.get(label) and found.get(other)
+        if of_label.get(label) and of_label.get(other)
     }
-    compared = {key: comparison for key, comparison in compared.items() if comparison}
-    if not compared:
-        return None
-    rows = [
-        [
-            label,
-            other,
-            _title(metric),
-            f"{c.difference:+.4f}",
-            f"{c.low:+.4f} … {c.high:+.4f}",
-            f"{c.effect:+.3f}",
-            f"{c.p:.2g}",
-            f"{adjusted:.2g}",
-            "" if c.p_seeds is None else f"{c.p_seeds:.2g}",
-            c.seeds,
-        ]
-        for ((label, other, metric), c), adjusted in zip(compared.items(), holm([c.p for c in compared.values()]))
+    return {key: comparison for key, comparison in compared.items() if comparison}
+
+
+def _write_significance(dataset: str, compared: Comparisons, path: Path) -> str:
+    rows = []
+    for ((label, other, metric), c), p_holm in zip(compared.items(), holm([c.p for c in compared.values()])):
+        difference = [f"{c.difference:+.4f}", f"{c.low:+.4f} … {c.high:+.4f}", f"{c.effect:+.3f}"]
+        p_values = [f"{c.p:.2g}", f"{p_holm:.2g}", "" if c.p_seeds is None else f"{c.p_seeds:.2g}"]
+        rows.append([label, other, _title(metric), *difference, *p_values, c.seeds])
+    header = [
+        "",
+        "against",
+        "metric",
+        "difference",
+        "95 % interval",
+        "effect",
+        "p, users",
+        "p, Holm",
+        "p, seeds",
+        "seeds",
     ]
-    tests = ["95 % interval", "effect", "p, users", "p, Holm", "p, seeds", "seeds"]
     caption = (
         f"Differences, {dataset}: paired t-tests over test users (Holm: corrected for the {len(rows)} "
         "comparisons of this table) and over seeds; effect in standard deviations of the users' differences."
     )
-    return write_table(
-        path.with_name(f"{path.name}-significance"), ["", "against", "metric", "difference", *tests], rows, caption
-    )
+    return write_table(path, header, rows, caption)
 
 
-def _figure(plan, found, path, dataset):
+def _write_figure(plan: Plan, dataset: str, of_label: Records, path: Path) -> None:
     """Write ``path.png``; its data is in ``path.csv``, for curves by epoch in ``path-curves.csv``."""
-    from matplotlib.figure import Figure  # without pyplot no display is looked for
-
     figure = Figure(figsize=(9, 5))
-    axis, metric = figure.subplots(), plan.metrics[0]
-    values = {label: [r["test"][metric] for r in of_seeds] for label, of_seeds in found.items() if of_seeds}
+    axis = figure.subplots()
+    of_label = {label: records for label, records in of_label.items() if records}
     if plan.figure == "epochs":
-        curves = [
-            (label, record, [(epoch["epoch"], epoch["valid"][metric]) for epoch in record["epochs"]])
-            for label, of_seeds in found.items()
-            for record in of_seeds
-        ]
-        for label, record, curve in curves:
-            planned = update_schedule(*(record["config"][key] for key in ("epochs", "num_updates", "update_epochs")))
-            updates = [place for place, (epoch, _) in enumerate(curve) if epoch in planned]
-            axis.plot(*zip(*curve), label=f"{label}, seed {record['seed']}", marker="o", markevery=updates)
-        rows = [[label, record["seed"], *point] for label, record, curve in curves for point in curve]
-        write_csv(path.with_name(f"{path.name}-curves.csv"), [["", "seed", "epoch", f"validation {metric}"], *rows])
-        axis.set(xlabel="epoch (●: begins with an update)", ylabel=f"validation {_title(metric)}")
+        _draw_curves(axis, plan, of_label, path.with_name(f"{path.name}-curves.csv"))
     elif plan.figure == "lines":
-        points = {}
-        for row in plan.rows:
-            if row.label in values:
-                points.setdefault(row.line, []).append((row.x, statistics.mean(values[row.label])))
-        for line, of_line in points.items():
-            axis.plot(*zip(*of_line), label=line, marker="o")
-        axis.set(ylabel=_title(metric))
+        _draw_lines(axis, plan, of_label)
     else:
-        for place, of_label in enumerate(values.values()):
-            axis.plot(of_label, [-place] * len(of_label), "o")
-        axis.set_yticks(range(0, -len(values), -1), values)
-        axis.set(xlabel=_title(metric))
-    if plan.figure != "points":
-        axis.legend()
+        _draw_points(axis, plan, of_label)
     axis.set_title(f"{plan.title}; {dataset}", fontsize=10)
     axis.grid(alpha=0.3)
     figure.tight_layout()
     figure.savefig(path.with_suffix(".png"), dpi=110)
+
+
+def _draw_curves(axis: Axes, plan: Plan, of_label: Records, file: Path) -> None:
+    """The validation metric by epoch, a line for each record, which is written to ``file``, too."""
+    metric = plan.metrics[0]
+    rows: list[list] = [["", "seed", "epoch", f"validation {metric}"]]
+    for label, records in of_label.items():
+        for record in records:
+            planned = update_schedule(*(record["config"][key] for key in ("epochs", "num_updates", "update_epochs")))
+            epochs = [epoch["epoch"] for epoch in record["epochs"]]
+            values = [metric_value(epoch, "valid", metric) for epoch in record["epochs"]]
+            updates = [place for place, epoch in enumerate(epochs) if epoch in planned]
+            axis.plot(epochs, values, label=f"{label}, seed {record['seed']}", marker="o", markevery=updates)
+            rows += [[label, record["seed"], *point] for point in zip(epochs, values)]
+    write_csv(file, rows)
+    axis.set(xlabel="epoch (●: begins with an update)", ylabel=f"validation {_title(metric)}")
+    axis.legend()
+
+
+def _draw_lines(axis: Axes, plan: Plan, of_label: Records) -> None:
+    """The mean over seeds, over the rows' ``x``."""
+    metric = plan.metrics[0]
+    lines: dict[str, list[tuple]] = {}
+    for row in plan.rows:
+        if row.label in of_label:
+            mean = statistics.mean(metric_value(record, "test", metric) for record in of_label[row.label])
+            lines.setdefault(row.line, []).append((row.x, mean))
+    for line, points in lines.items():
+        axis.plot(*zip(*points), label=line, marker="o")
+    axis.set(ylabel=_title(metric))
+    axis.legend()
+
+
+def _draw_points(axis: Axes, plan: Plan, of_label: Records) -> None:
+    """A point for each seed, and a line of them for each row, the first on top."""
+    metric = plan.metrics[0]
+    for number, records in enumerate(of_label.values()):
+        axis.plot([metric_value(record, "test", metric) for record in records], [-number] * len(records), "o")
+    axis.set_yticks(range(0, -len(of_label), -1), list(of_label))
+    axis.set(xlabel=_title(metric))

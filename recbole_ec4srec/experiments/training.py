@@ -1,15 +1,18 @@
-"""Training what an experiment needs: one run, killed and resumed or not, and all runs that are missing."""
+"""Training the runs of an experiment; a run that was killed resumes."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import time
+from typing import Any
 
 import numpy as np
 import torch
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
+from recbole.trainer import Trainer
 from recbole.utils import get_model, get_trainer, init_logger, init_seed
 
 import recbole_ec4srec  # noqa: F401
@@ -23,24 +26,29 @@ from recbole_ec4srec.storage.checkpoint import load_checkpoint
 from recbole_ec4srec.storage.settings import plain
 from recbole_ec4srec.training.resume import load_state, read_state, remove_state, resumable, save_state
 
-_TELL_EVERY = 10  # seconds
+TELL_EVERY = 10  # seconds
 
 
 class Refused(ConfigError):
-    """A run that this data set does not allow; the others of its experiment are not concerned."""
+    """This data set does not allow this run; the other runs of the experiment are trained."""
 
 
 class Training:
-    """A model with its data and trainer, as RecBole's quick start makes them, that goes on where it was killed.
+    """A model with its data and trainer, as in RecBole's quick start. It resumes if it was killed.
 
     Args:
         run: what is trained.
-        work: the folder for the best model, ``<name>.pth``, and until the end the state after the last epoch,
-            ``<name>.state``.
-        settings: in the place of the run's.
+        work: the folder for the best model, ``<name>.pth``, and, until the training ends, its state, ``<name>.state``.
+        settings: have precedence over those of the run.
+
+    Attributes:
+        test: after :meth:`fit`, the metrics on the test set.
+
+    Raises:
+        Refused: the model cannot be trained on the data set.
     """
 
-    def __init__(self, run: Run, work: Path, **settings):
+    def __init__(self, run: Run, work: Path, **settings: Any):
         quiet = {"show_progress": False, "state": "WARNING", "seed": run.seed}
         self.run, self.config = run, Config(run.model, run.dataset, config_dict={**run.settings, **quiet, **settings})
         config = self.config
@@ -59,21 +67,21 @@ class Training:
         self.state = work / f"{run.name}.state"
         self.trainer.saved_model_file = str(work / f"{run.name}.pth")
 
-    def fit(self, progress=lambda trainer: None) -> None:
+    def fit(self, progress: Callable[[Trainer], None] = lambda trainer: None) -> None:
         """Train to the end and load the best model; ``progress(trainer)`` is called after each epoch."""
         if not self.state.is_file():
             warmup.take(self.run, self.trainer, self.state)
         self.trainer.keep_state(self.state)
 
-        def after_epoch(*_):
-            warmup.leave(self.run, self.trainer, self.state)
+        def after_epoch(*_: object) -> None:
+            warmup.keep(self.run, self.trainer, self.state)
             progress(self.trainer)
 
         self.trainer.fit(self.train_data, self.valid_data, verbose=False, callback_fn=after_epoch)
         self.test = plain(self.trainer.evaluate(self.test_data, load_best_model=True))
 
     def pretrain(self, file: Path) -> None:
-        """The first stage of S3Rec, gone on with after its last whole epoch; its weights go to ``file``."""
+        """Train the first stage of S3Rec and write its weights to ``file``; it resumes if it was killed."""
         trainer = self.trainer
         remember(self.model, self.dataset)
         if self.state.is_file():
@@ -92,22 +100,24 @@ class Training:
 
     @torch.no_grad()
     def ranks(self) -> np.ndarray:
-        """The rank, from 1, of each test user's item among all items, in the order of users' internal ids; among equal
-        scores the middle one."""
-        found = []
+        """The rank (from 1) of each test user's item among all items, ``[users]``, by the users' internal ids.
+
+        Of items with equal scores, the item has the middle rank.
+        """
+        parts = []
         self.model.eval()
         for batch in self.test_data:
             interaction, scores, row, item = self.trainer._full_sort_batch_eval(batch)
-            scores, wanted = scores[row], scores[row, item].unsqueeze(1)
-            rank = 1 + (scores > wanted).sum(1) + ((scores == wanted).sum(1) - 1).clamp(min=0) // 2
+            scores, target = scores[row], scores[row, item].unsqueeze(1)
+            rank = 1 + (scores > target).sum(1) + ((scores == target).sum(1) - 1).clamp(min=0) // 2
             user = interaction[self.dataset.uid_field].to(rank.device)[row]
-            found.append(torch.stack([user, rank]).cpu())
-        user, rank = torch.cat(found, 1)
+            parts.append(torch.stack([user, rank]).cpu())
+        user, rank = torch.cat(parts, 1)
         return rank[user.argsort()].numpy()
 
 
-def record(run: Run, output: Path, work: Path, progress=lambda trainer: None) -> None:
-    """Train a run and write its record; what an earlier process left of it is gone on with."""
+def record(run: Run, output: Path, work: Path, progress: Callable[[Trainer], None] = lambda trainer: None) -> None:
+    """Train a run, or resume it, and write its record; ``progress(trainer)`` is called after each epoch."""
     commit, pretrained, settings = records.commit(), None, {}  # before files change under a long run
     if run.model == "S3Rec":
         first = Run(run.label, run.model, run.dataset, run.seed, {**run.settings, "train_stage": "pretrain"})
@@ -137,7 +147,7 @@ def record(run: Run, output: Path, work: Path, progress=lambda trainer: None) ->
 
 
 def trained(run: Run, output: Path, work: Path) -> Training:
-    """A recorded run with the weights of its best epoch; it is trained first where they are not there."""
+    """A recorded run with the weights of its best epoch; it is trained first if record or weights are missing."""
     state, best = (work / f"{run.name}.{kind}" for kind in ("state", "pth"))
     if records.read(output, run) is None or state.is_file() or not best.is_file():
         record(run, output, work)
@@ -148,42 +158,53 @@ def trained(run: Run, output: Path, work: Path) -> Training:
     return training
 
 
-def record_missing(runs, output: Path, work: Path) -> None:
-    """List ``runs``, train those that have no record, and tell how far it is, every ten seconds."""
-    runs = {run.name: run for run in runs}.values()
-    missing = [run for run in runs if records.read(output, run) is None]
+def record_missing(runs: Iterable[Run], output: Path, work: Path) -> None:
+    """List ``runs``, train those that have no record, and tell the progress every ten seconds."""
+    runs = list({run.name: run for run in runs}.values())
+    missing = [run for run in runs if not records.exists(output, run)]
     for run in runs:
         begun = (work / f"{run.name}.state").is_file()
         state = "recorded" if run not in missing else "begun" if begun else "to be trained"
         tell(f"{run.label}, {run.dataset}, seed {run.seed}: {state}")
-    started, taken, told = time(), [], 0.0
-
-    for number, run in enumerate(missing, 1):
-        began = time()
-
-        def progress(trainer, run=run, number=number, began=began):
-            nonlocal told
-            metric, last, best = trainer.valid_metric.lower(), trainer.history[-1], trainer.best
-            if time() - told < _TELL_EVERY:
-                return
-            told = time()
-            # Early stopping may end a run before its last epoch, so this is the most that it can take.
-            left = (trainer.epochs - last["epoch"]) * trainer.seconds / last["epoch"]
-            each = max([*taken, time() - began + left])
-            tell(
-                f"[{number} of {len(missing)}] {run.label}, {run.dataset}, seed {run.seed}: epoch {last['epoch']}, "
-                f"{last['seconds']:.0f} s, loss {last['loss']:.4g}, {metric} {last['valid'][metric]:.4f} "
-                f"(best {best['valid'][metric]:.4f}, epoch {best['epoch']}); "
-                f"at most {_duration(left + each * (len(missing) - number))} left"
-            )
-
+    started, progress = time(), _Progress(len(missing))
+    for run in missing:
+        progress.begin(run)
         try:
             record(run, output, work, progress)
         except Refused as reason:
-            tell(f"[{number} of {len(missing)}] {run.label}, {run.dataset}: not trained: {reason}")
-        taken.append(time() - began)
+            tell(f"[{progress.number} of {len(missing)}] {run.label}, {run.dataset}: not trained: {reason}")
     if missing:
         tell(f"{len(missing)} runs in {_duration(time() - started)}")
+
+
+class _Progress:
+    """Tells how far the training of several runs is; called after each epoch."""
+
+    def __init__(self, count: int):
+        self.count, self.number, self.longest = count, 0, 0.0
+        self.began = self.told = 0.0
+
+    def begin(self, run: Run) -> None:
+        """The next run begins, which ends the last one."""
+        if self.number:
+            self.longest = max(self.longest, time() - self.began)
+        self.run, self.began = run, time()
+        self.number += 1
+
+    def __call__(self, trainer: Trainer) -> None:
+        if time() - self.told < TELL_EVERY:
+            return
+        self.told = time()
+        metric, last, best = trainer.valid_metric.lower(), trainer.history[-1], trainer.best
+        # Early stopping may end a run before its last epoch, so this is the most that it can take.
+        left = (trainer.epochs - last["epoch"]) * trainer.seconds / last["epoch"]
+        each = max(self.longest, time() - self.began + left)
+        tell(
+            f"[{self.number} of {self.count}] {self.run.label}, {self.run.dataset}, seed {self.run.seed}: "
+            f"epoch {last['epoch']}, {last['seconds']:.0f} s, loss {last['loss']:.4g}, "
+            f"{metric} {last['valid'][metric]:.4f} (best {best['valid'][metric]:.4f}, epoch {best['epoch']}); "
+            f"at most {_duration(left + each * (self.count - self.number))} left"
+        )
 
 
 def _duration(seconds: float) -> str:

@@ -1,9 +1,8 @@
-"""Runs that differ only from their first importance update on share the epochs before it.
+"""Runs that differ only in their guidance share the warm-up, the epochs before their first importance update.
 
-Until then nothing that guides a training has a part in it: of the same seed, EC4SRec, EC4SRec(SSL) and EC4SRec(SL) are
-the same training bit for bit, whatever the explainer, mu_e or the weights of the guided losses. What one run leaves
-before its first update, the others, those without updates too, start from; their records are those that they would
-have had.
+With the same seed, EC4SRec, EC4SRec(SSL) and EC4SRec(SL) are the same training in these epochs, bit for bit, whatever
+the explainer, mu_e or the weights of the guided losses. The first run keeps its state at the end of the warm-up; the
+others start from it, also those without updates. Their records are the same as without sharing.
 """
 
 from __future__ import annotations
@@ -15,17 +14,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from recbole.trainer import Trainer
 from recbole.utils import early_stopping
 
-from recbole_ec4srec.config.objective import GUIDED as GUIDED_PHASE
+from recbole_ec4srec.config.objective import GUIDED
 from recbole_ec4srec.experiments.records import Run
 from recbole_ec4srec.model.objective import BUILT_IN
 from recbole_ec4srec.storage.atomic import replacing
 from recbole_ec4srec.training.resume import read_state
 
-#: Settings that have no part in a training before its first importance update.
-GUIDED = (
-    *(term.weight_key for term in BUILT_IN if term.phase == GUIDED_PHASE),
+#: Keys that change nothing before the first importance update.
+KEYS_OF_GUIDANCE = (
+    *(term.weight_key for term in BUILT_IN if term.phase == GUIDED),
     "mu_e",
     "negative_augmentations",
     "ertrl_score",
@@ -41,8 +41,8 @@ GUIDED = (
 )
 
 
-def leave(run: Run, trainer, state: Path) -> None:
-    """Keep ``state``, that of a run's last whole epoch, for others, if it is the last one before the first update."""
+def keep(run: Run, trainer: Trainer, state: Path) -> None:
+    """Keep the ``state`` of a run for other runs, if its last epoch was the last one of the warm-up."""
     updates, epoch = getattr(trainer, "update_epochs", []), trainer.history[-1]["epoch"]
     if not updates or epoch != updates[0] - 1:
         return
@@ -52,27 +52,27 @@ def leave(run: Run, trainer, state: Path) -> None:
             shutil.copyfile(source, temporary)
 
 
-def take(run: Run, trainer, state: Path) -> None:
-    """Make ``state``, which a new run is to go on from, of the longest warm-up that another run has left for it."""
+def take(run: Run, trainer: Trainer, state: Path) -> None:
+    """Write the ``state`` that a new run starts from, if another run has kept a warm-up; of several the longest."""
     updates = getattr(trainer, "update_epochs", [])
     for epoch in range(updates[0] - 1 if updates else trainer.epochs, 0, -1):
         kept = _file(run, state, epoch)
         if kept.is_file():
-            found = read_state(kept)
-            if updates or not _ended(found["history"], trainer):
+            warm = read_state(kept)
+            if updates or not has_ended(warm["history"], trainer):
                 break
     else:
         return
     shutil.copyfile(kept.with_suffix(".pth"), trainer.saved_model_file)
-    found["settings"] = trainer.settings
-    found["best_model"] = os.path.relpath(trainer.saved_model_file, state.parent)
-    found["schedule"]["explainer"] = trainer.explainer.state_dict()  # as it was made: nobody has asked it yet
+    warm["settings"] = trainer.settings
+    warm["best_model"] = os.path.relpath(trainer.saved_model_file, state.parent)
+    warm["schedule"]["explainer"] = trainer.explainer.state_dict()  # a new one: no run uses it in the warm-up
     with replacing(state) as temporary:
-        torch.save(found, temporary)
+        torch.save(warm, temporary)
 
 
-def _ended(history, trainer) -> bool:
-    """Whether patience would have ended a run without updates in these epochs; a warm-up goes on without it."""
+def has_ended(history: list[dict], trainer: Trainer) -> bool:
+    """Whether early stopping would have ended a run without updates in these epochs; it does not end a warm-up."""
     best, since = -math.inf if trainer.valid_metric_bigger else math.inf, 0
     for epoch in history:
         score = epoch["valid"][trainer.valid_metric]
@@ -86,5 +86,5 @@ def _ended(history, trainer) -> bool:
 
 def _file(run: Run, state: Path, epoch: int) -> Path:
     model = "EC4SRec" if run.model in ("EC4SRecSSL", "EC4SRecSL") else run.model
-    settings = {key: value for key, value in run.settings.items() if key not in GUIDED}
+    settings = {key: value for key, value in run.settings.items() if key not in KEYS_OF_GUIDANCE}
     return state.parent / f"{replace(run, model=model, settings=settings).name}-{epoch}.warm"

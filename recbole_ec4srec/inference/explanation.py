@@ -1,7 +1,8 @@
-"""Why a model recommends what it does: the importance of each item of a history for each recommended item."""
+"""The importance of each item of a history for each recommended item."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 import torch
 
 from recbole_ec4srec.data.importance import normalise
-from recbole_ec4srec.errors import ConfigError, printable
+from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.explain import build_explainer
 from recbole_ec4srec.inference.trained import TrainedModel
 from recbole_ec4srec.model import EC4SRec
@@ -20,12 +21,12 @@ class Explanation:
     """The recommendations for one history and where they come from.
 
     Attributes:
-        user: the external id, or what the caller calls the sequence.
+        user: the external id, or a name that the caller gave the sequence.
         history: external ids of the n items that the model has seen, in the order of time.
         recommended: external ids of the k items that it ranks first.
         scores: theirs, ``[k]``.
         attributions: by explainer, raw attributions ``[k, n]`` of the history's items for each recommended item.
-        titles: of items, by external id; where there is none the id stands for it.
+        titles: of items, by external id; an item without one is shown by its id.
     """
 
     user: str
@@ -36,6 +37,7 @@ class Explanation:
     titles: dict = field(default_factory=dict, repr=False)
 
     def title(self, item: str) -> str:
+        """The title of an item, or its id."""
         return self.titles.get(item, item)
 
     def importance(self, explainer: str) -> np.ndarray:
@@ -59,14 +61,14 @@ class Explanation:
             ],
         }
 
-    def rows(self) -> list:
+    def rows(self) -> list[dict]:
         """A row for each explainer, recommended item and item of the history, for CSV."""
         return [
             {
                 "user": self.user,
                 "explainer": name,
                 "rank": rank + 1,
-                "recommended": wanted,
+                "recommended": recommended,
                 "score": float(self.scores[rank]),
                 "position": position + 1,
                 "item": item,
@@ -74,37 +76,25 @@ class Explanation:
                 "importance": float(self.importance(name)[rank, position]),
             }
             for name, rows in self.attributions.items()
-            for rank, wanted in enumerate(self.recommended)
+            for rank, recommended in enumerate(self.recommended)
             for position, item in enumerate(self.history)
         ]
 
-    def plot(self):
-        """A matplotlib figure: the importance of each item of the history (down) for each recommended one (across)."""
-        from matplotlib.figure import Figure
-
-        count, (height, width) = len(self.attributions), (len(self.history), len(self.recommended))
-        figure = Figure(figsize=(3 + 0.9 * width * count, 1.8 + 0.3 * height), layout="constrained")
-        axes = figure.subplots(1, count, sharey=True, squeeze=False)[0]
-        for axis, name in zip(axes, self.attributions):
-            image = axis.imshow(self.importance(name).T, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-            axis.set_title(name)
-            shown = [_short(self.title(item)) for item in self.recommended]
-            axis.set_xticks(range(width), shown, rotation=40, ha="right", rotation_mode="anchor")
-        axes[0].set_yticks(range(height), [_short(self.title(item)) for item in self.history])
-        figure.colorbar(image, ax=list(axes), label="importance", shrink=0.6)
-        return figure
-
 
 def explain_sequences(
-    trained: TrainedModel, histories: pd.DataFrame, topk: int = 5, explainers=None, filter_seen: bool = False
-) -> list:
+    trained: TrainedModel,
+    histories: pd.DataFrame,
+    topk: int = 5,
+    explainers: Sequence[str] | None = None,
+    filter_seen: bool = False,
+) -> list[Explanation]:
     """An :class:`Explanation` for every user of ``histories``.
 
-    Each recommended item is explained for itself: its score is what is attributed to the items of the history.
+    The score of each recommended item is attributed to the items of the history.
 
     Args:
         histories: as :func:`~recbole_ec4srec.inference.read_histories` gives them; a few users, to be looked at.
-            Unknown items are left out, and users of whom no item is known.
+            Unknown items are left out, and users without a known item.
         topk: recommended items of each user.
         explainers: names as the key ``explainer`` has them; by default the one that the model was trained with.
         filter_seen: recommend nothing that is in the history.
@@ -118,12 +108,12 @@ def explain_sequences(
             f"explain: got a {config['model']}, allowed is a model of this package; CL4SRec with lambda 0 and "
             f"backbone {config['model']} is the same encoder with the loss of RecBole's"
         )
-    used = {name: build_explainer(config, model, name) for name in explainers or [config["explainer"]]}
-    for name, explainer in used.items():
+    built = {name: build_explainer(config, model, name) for name in explainers or [config["explainer"]]}
+    for name, explainer in built.items():
         if name == "oracle":
             raise ConfigError("explainer: got 'oracle', which knows the training instances alone")
         explainer.target = "next"  # the recommended item, whose score is explained, is given as the next one
-    found = []
+    explanations = []
     for user, items in histories.groupby("user", sort=False)["item"]:
         ids = trained.item_ids(items)
         ids = ids[ids > 0]
@@ -138,9 +128,9 @@ def explain_sequences(
         item_seq, item_seq_len, owner = (batch[name].repeat_interleave(len(best), 0) for name in fields)
         attributions = {
             name: explainer.attribute(item_seq, item_seq_len, best, owner)[:, :n].cpu().numpy()
-            for name, explainer in used.items()
+            for name, explainer in built.items()
         }
-        found.append(
+        explanations.append(
             Explanation(
                 user=str(user),
                 history=trained.items[ids[-n:]].tolist(),
@@ -150,10 +140,4 @@ def explain_sequences(
                 titles=trained.titles,
             )
         )
-    return found
-
-
-def _short(title, width=28):
-    """A title as a label of matplotlib's, which takes what is between two $ for a formula."""
-    title = printable(title if len(title) <= width else title[: width - 1] + "…")
-    return title.replace("$", r"\$")
+    return explanations

@@ -1,22 +1,22 @@
-"""The titles of items, to be shown in the place of their ids."""
+"""The titles of items, which are shown instead of their ids."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
+from recbole.config import Config
 
 from recbole_ec4srec import console
-from recbole_ec4srec.data.files import check_lines, encoding_of
+from recbole_ec4srec.data.files import encoding_of
 from recbole_ec4srec.errors import DataError
+from recbole_ec4srec.inference.histories import read_table
 
 
-def read_titles(file, config, item_field: str) -> dict:
+def read_titles(file: str | Path, config: Config | dict, item_field: str) -> dict[str, str]:
     """``{external item id: title}`` of a ``.item`` file of RecBole's.
 
-    A title is in the first field whose name says that it is a title or a name. Where there is none, or no such file,
-    the titles are empty; so they are, with a warning, where the file cannot be read, which a training may never have
-    tried.
+    The titles are those of the first field whose name has "title" or "name" in it. They are empty if there is no such
+    field or no such file, and, with a warning, if the file cannot be read: the training may not have needed it.
 
     Args:
         config: has ``field_separator`` and ``encoding``.
@@ -26,13 +26,11 @@ def read_titles(file, config, item_field: str) -> dict:
     if not file.is_file():
         return {}
     try:
-        encoding, separator = encoding_of(file, config["encoding"]), config["field_separator"]
-        check_lines(file, separator, encoding)
-        options = {"dtype": str, "keep_default_na": False, "index_col": False, "encoding": encoding}
-        table = pd.read_csv(file, sep=separator, engine="python", **options)
+        encoding = encoding_of(file, config["encoding"])
+        table = read_table(file, config["field_separator"], encoding, engine="python")
     except (OSError, ValueError) as error:
-        told = str(error) if isinstance(error, DataError) else f"{file}: {error}"
-        console.warn(f"{told}; items are shown by their ids")
+        reason = str(error) if isinstance(error, DataError) else f"{file}: {error}"
+        console.warn(f"{reason}; items are shown by their ids")
         return {}
     names = {column.split(":")[0]: column for column in table.columns}
     title = next((column for name, column in names.items() if "title" in name or "name" in name), None)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
+from recbole.data.dataset import SequentialDataset
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import get_model, init_seed
 
@@ -21,8 +24,8 @@ from recbole_ec4srec.inference.titles import read_titles
 from recbole_ec4srec.storage.checkpoint import load_checkpoint
 
 
-def _read(file) -> dict:
-    """What a training saved in ``file``."""
+def _read(file: str | Path) -> dict:
+    """What a training saved in ``file``; refuse what is no checkpoint."""
     allowed = "allowed is the best model that a training saved (.pth)"
     try:
         state = load_checkpoint(file)
@@ -38,39 +41,39 @@ def _read(file) -> dict:
     return state
 
 
-def _sequential(file, config) -> type:
+def _sequential(file: str | Path, config: Config) -> type[SequentialRecommender]:
     """The class of the model in the checkpoint ``file``."""
     name = config["model"]
     try:
-        found = get_model(name)
+        model_class = get_model(name)
     except (ValueError, AttributeError, ImportError):
         raise DataError(f"{file} holds a {name}, which is not known here; register_model makes it known") from None
-    if not issubclass(found, SequentialRecommender):
+    if not issubclass(model_class, SequentialRecommender):
         raise DataError(f"{file} holds a {name}, which knows no sequences of items")
-    if found.full_sort_predict is SequentialRecommender.full_sort_predict:
+    if model_class.full_sort_predict is SequentialRecommender.full_sort_predict:
         raise DataError(f"{file} holds a {name}, which scores pairs of a user and an item, and no list of all items")
-    return found
+    return model_class
 
 
 class TrainedModel:
-    """A sequential recommender of RecBole's or ours, as a training left it.
+    """A sequential recommender of RecBole or of this package, as a training left it.
 
-    Items are known by the ids that the checkpoint has; the data set is read where interactions or training instances
-    are asked for, or where the checkpoint has no ids (one that RecBole wrote without this package).
+    The checkpoint has the external ids. The data set is read only for interactions and training instances, or if the
+    checkpoint has no ids because RecBole wrote it without this package.
 
     Args:
         checkpoint: the file that a training saved.
-        data_path: the folder that holds the data set's folder, where it is no longer where it was in the training.
+        data_path: the folder that now holds the data set's folder; by default the one of the training.
 
     Attributes:
         config, model: RecBole's; the model is in evaluation mode.
         items: external item ids by internal id, ``[n_items]``; the padding is 0.
 
     Raises:
-        DataError: the file is no checkpoint, or of a model that knows no sequences.
+        DataError: the file is no checkpoint, or its model is not sequential.
     """
 
-    def __init__(self, checkpoint, data_path=None):
+    def __init__(self, checkpoint: str | Path, data_path: str | Path | None = None):
         state = _read(checkpoint)
         self.checkpoint, self.config, self._kept = checkpoint, state["config"], kept_in(state)
         final = self.config.final_config_dict
@@ -87,8 +90,8 @@ class TrainedModel:
         self.items = np.asarray(numbered.field2id_token[numbered.iid_field], dtype=object)
         self._item_id, self._user_id = (numbered.field2token_id[f] for f in (numbered.iid_field, numbered.uid_field))
 
-    def _build(self):
-        """The model, not yet with its weights, and the data set by whose numbers it goes."""
+    def _build(self) -> tuple[SequentialRecommender, SequentialDataset]:
+        """The model, not yet with its weights, and the data set that has the internal ids of its users and items."""
         model_class = _sequential(self.checkpoint, self.config)
         init_seed(self.config["seed"], self.config["reproducibility"])
         dataset, reason = None, "it was written without this package"
@@ -113,11 +116,11 @@ class TrainedModel:
         return create_dataset(self.config)
 
     @cached_property
-    def train_dataset(self):
+    def train_dataset(self) -> SequentialDataset:
         """RecBole's data set of the training instances.
 
         Raises:
-            DataError: it is not there, or not the one of the training.
+            DataError: the data set is not there, or has other data than in the training.
         """
         dataset = self._data_set()
         check_same(self.checkpoint, self._kept, dataset)
@@ -125,11 +128,11 @@ class TrainedModel:
 
     @cached_property
     def interactions(self) -> pd.DataFrame:
-        """Those of the data set as it is now, a row each: ``user`` and ``item`` (external ids), in the order of time,
-        those of a user together.
+        """All interactions of the data set as it is now: ``user`` and ``item`` (external ids), by user, and of each
+        user in the order of time.
 
         Raises:
-            DataError: the data set is not there, or is none.
+            DataError: the data set is not there, or cannot be read.
         """
         dataset = self._data_set()
         table, uid, iid = dataset.inter_feat, dataset.uid_field, dataset.iid_field
@@ -143,9 +146,8 @@ class TrainedModel:
         return pd.DataFrame({"user": dataset.id2token(uid, user), "item": dataset.id2token(iid, item)})
 
     @cached_property
-    def titles(self) -> dict:
-        """``{external item id: title}`` from the first field of the data set's ``.item`` file that is named a title or
-        a name; empty without one."""
+    def titles(self) -> dict[str, str]:
+        """``{external item id: title}`` from the data set's ``.item`` file; empty without titles."""
         file = Path(self.config["data_path"], f"{self.config['dataset']}.item")
         return read_titles(file, self.config, self.config["ITEM_ID_FIELD"])
 
@@ -153,13 +155,13 @@ class TrainedModel:
         """Internal ids of external item ids, 0 where the model knows none."""
         return tokens.map(self._item_id).fillna(0).to_numpy(np.int64)
 
-    def batch(self, items: np.ndarray, lengths: np.ndarray, users=None) -> SequenceBatch:
+    def batch(self, items: np.ndarray, lengths: np.ndarray, users: Sequence | None = None) -> SequenceBatch:
         """The batch of B sequences; of each the last ``MAX_ITEM_LIST_LENGTH`` items are used.
 
         Args:
             items: internal ids of all sequences, one sequence after the other.
             lengths: of the sequences, ``[B]``, all positive.
-            users: their external ids, ``[B]``; one that the model does not know is the padding, as all are without.
+            users: their external ids, ``[B]``; an unknown user becomes the padding, id 0.
         """
         model, width = self.model, self.config["MAX_ITEM_LIST_LENGTH"]
         used = np.minimum(lengths, width)
@@ -174,7 +176,7 @@ class TrainedModel:
         return SequenceBatch(fields, {model.ITEM_SEQ_LEN: used.copy()}).to(self.config["device"])
 
     @torch.no_grad()
-    def scores(self, batch: SequenceBatch, exclude=None) -> torch.Tensor:
+    def scores(self, batch: SequenceBatch, exclude: tuple[np.ndarray, np.ndarray] | None = None) -> torch.Tensor:
         """Scores of all items, ``[B, n_items]``, minus infinity for the padding.
 
         Args:

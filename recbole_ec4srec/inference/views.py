@@ -2,21 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from recbole_ec4srec.config.objective import OPERATORS
 from recbole_ec4srec.data import ImportanceTable
+from recbole_ec4srec.data.importance import normalise
 from recbole_ec4srec.data.operators import view_by
 from recbole_ec4srec.data.retrieval import GuidedRetrieval, RandomRetrieval, SameTargetIndex
 from recbole_ec4srec.errors import ConfigError, DataError
 from recbole_ec4srec.explain import build_explainer
+from recbole_ec4srec.inference.trained import TrainedModel
 from recbole_ec4srec.model import EC4SRec
 
 MASK = "[m]"
 
 
-def augmentations(importance, settings, generator=None) -> dict:
+@dataclass(frozen=True)
+class SequenceViews:
+    """One sequence of n items with its views, to be shown.
+
+    Attributes:
+        items: external ids, oldest first, ``[n]``.
+        importance: theirs, normalised (Eq. 5), ``[n]``.
+        views: by operator, what :func:`augmentations` gives.
+        titles: of items, by external id; an item without one is shown by its id.
+        next_item: the external id, where the sequence is a training instance.
+        retrieved: by ``rtrl`` and ``ertrl+``, the user and the sequence of an instance of another user with the same
+            next item; None where there is none.
+    """
+
+    items: list
+    importance: list
+    views: dict
+    titles: dict = field(default_factory=dict)
+    next_item: str | None = None
+    retrieved: dict = field(default_factory=dict)
+
+    def title(self, item: str) -> str:
+        """The title of an item, or its id."""
+        return self.titles.get(item, item)
+
+    def positions(self, sequence: list) -> list:
+        """The number (from 1) that each item of another sequence has in this one, None where it is not in it."""
+        return [self.items.index(item) + 1 if item in self.items else None for item in sequence]
+
+
+def augmentations(
+    importance: ArrayLike, settings: Mapping, generator: torch.Generator | None = None
+) -> dict[str, list]:
     """Views of a sequence by every operator, random (section 3.2) and explanation guided (section 4.3).
 
     Args:
@@ -29,49 +68,58 @@ def augmentations(importance, settings, generator=None) -> dict:
     """
     score = torch.as_tensor(np.asarray(importance, dtype=np.float32)).unsqueeze(0)
     n = score.shape[1]
-    sequence, mask_id = (torch.arange(1, n + 1).unsqueeze(0), torch.tensor([n])), n + 1
-    views = {}
+    item_seq, item_seq_len, mask_id = torch.arange(1, n + 1).unsqueeze(0), torch.tensor([n]), n + 1
+    views: dict[str, list] = {}
     for name, operator in OPERATORS.items():
-        view, length = view_by(operator, sequence, score, settings, mask_id, generator)
+        view, length = view_by(operator, (item_seq, item_seq_len), score, settings, mask_id, generator)
         kept = view[0, : length[0]].tolist()
         if len(kept) < n:  # closed up to the left; shown where they came from
-            views[name] = [place if place in kept else None for place in range(1, n + 1)]
+            views[name] = [number if number in kept else None for number in range(1, n + 1)]
         else:
             views[name] = [MASK if item == mask_id else item for item in kept]
     return views
 
 
-def retrieved(trained, user: str, explainer: str | None = None, generator=None) -> dict:
-    """The last training instance of a user, what matters in it, and what retrieval draws for it.
+def views_of_items(
+    items: Sequence, importance: Sequence, settings: Mapping, generator: torch.Generator | None = None, **more: Any
+) -> SequenceViews:
+    """The views of ``items`` (external ids, ``[n]``) by their raw ``importance [n]``.
 
-    Returns:
-        ``sequence`` and ``next_item`` (external ids), ``importance`` (raw), and by ``rtrl`` and ``ertrl+`` the user and
-        the sequence of an instance of another user with the same next item; None where there is none.
+    Args:
+        settings: see :func:`augmentations`.
+        more: other attributes of :class:`SequenceViews`.
+    """
+    raw = torch.tensor([importance], dtype=torch.float)
+    normalised = normalise(raw, torch.tensor([len(items)]))[0].tolist()
+    return SequenceViews(list(items), normalised, augmentations(importance, settings, generator), **more)
+
+
+def views_of_user(
+    trained: TrainedModel, user: str, explainer: str | None = None, generator: torch.Generator | None = None
+) -> SequenceViews:
+    """The views of the last training instance of a user (external id), and what retrieval draws for it.
+
+    Args:
+        explainer: as the key ``explainer`` has it; by default the one that the model was trained with.
 
     Raises:
         ConfigError: the model is none of this package's.
         DataError: the user has no training instance.
     """
-    model, config, dataset = trained.model, trained.config, trained.train_dataset
-    if not isinstance(model, EC4SRec):
+    config, dataset = trained.config, trained.train_dataset
+    if not isinstance(trained.model, EC4SRec):
         raise ConfigError(f"views: got a {config['model']}, allowed is a model of this package")
-    instances = dataset.inter_feat
-    known = dataset.field2token_id[dataset.uid_field].get(user, 0)
-    rows = (instances[dataset.uid_field] == known).nonzero(as_tuple=True)[0][-1:]
-    if len(rows) == 0:
+    users, next_items = (dataset.inter_feat[name] for name in (dataset.uid_field, dataset.iid_field))
+    row = (users == dataset.field2token_id[dataset.uid_field].get(user, 0)).nonzero(as_tuple=True)[0][-1:]
+    if len(row) == 0:
         raise DataError(f"user {user!r} has no training instance in {config['dataset']}")
-    same_target = (instances[dataset.iid_field] == instances[dataset.iid_field][rows]).nonzero(as_tuple=True)[0]
-    anchor = (same_target == rows).nonzero(as_tuple=True)[0]  # its row among those that have its next item
-    explained = same_target if config["ertrl_score"] == "candidate" else rows
-    given = (tensor.to(config["device"]) for tensor in dataset.instances(explained))
-    importance = ImportanceTable(dataset.item_seq_len[same_target], dataset.max_item_list_len)
-    scores = build_explainer(config, model, explainer).attribute(*given).cpu()
-    importance.set_rows(anchor if explained is rows else torch.arange(len(same_target)), scores)
-    fields = (instances[field][same_target] for field in (dataset.iid_field, dataset.uid_field))
-    index = SameTargetIndex(*fields)
+    candidates = (next_items == next_items[row]).nonzero(as_tuple=True)[0]  # the instance itself is one of them
+    anchor = (candidates == row).nonzero(as_tuple=True)[0]  # its place among them
+    importance = _importance(trained, candidates, anchor, explainer)
+    index = SameTargetIndex(next_items[candidates], users[candidates])
     guided = GuidedRetrieval(
         index,
-        lambda of: dataset.item_sequences(same_target[of]),
+        lambda of: dataset.item_sequences(candidates[of]),
         importance,
         dataset.item_num,
         config["ertrl_score"],
@@ -79,17 +127,35 @@ def retrieved(trained, user: str, explainer: str | None = None, generator=None) 
         generator,
     )
 
-    def items_of(row):
-        item_seq, length = dataset.item_sequences(row)
+    def items_of(instance):
+        item_seq, length = dataset.item_sequences(instance)
         return trained.items[item_seq[0, : int(length)].numpy()].tolist()
 
-    found = {
-        "sequence": items_of(rows),
-        "next_item": trained.items[int(instances[dataset.iid_field][rows])],
-        "importance": importance.rows(anchor)[0, : int(dataset.item_seq_len[rows])].tolist(),
-    }
+    retrieved = {}
     for name, retrieval in (("rtrl", RandomRetrieval(index)), ("ertrl+", guided)):
-        other = same_target[retrieval.draw(anchor, generator)]
-        user_of = dataset.id2token(dataset.uid_field, int(instances[dataset.uid_field][other]))
-        found[name] = None if bool(other == rows) else (user_of, items_of(other))
-    return found
+        other = candidates[retrieval.draw(anchor, generator)]
+        owner = dataset.id2token(dataset.uid_field, int(users[other]))
+        retrieved[name] = None if bool(other == row) else (owner, items_of(other))
+    items = items_of(row)
+    return views_of_items(
+        items,
+        importance.rows(anchor)[0, : len(items)].tolist(),
+        config,
+        generator,
+        titles=trained.titles,
+        next_item=trained.items[int(next_items[row])],
+        retrieved=retrieved,
+    )
+
+
+def _importance(
+    trained: TrainedModel, candidates: torch.Tensor, anchor: torch.Tensor, explainer: str | None
+) -> ImportanceTable:
+    """The importance of those ``candidates`` whose importance retrieval needs: of all, or of the ``anchor`` alone."""
+    config, dataset = trained.config, trained.train_dataset
+    needed = torch.arange(len(candidates)) if config["ertrl_score"] == "candidate" else anchor
+    instances = (tensor.to(config["device"]) for tensor in dataset.instances(candidates[needed]))
+    scores = build_explainer(config, trained.model, explainer).attribute(*instances).cpu()
+    importance = ImportanceTable(dataset.item_seq_len[candidates], dataset.max_item_list_len)
+    importance.set_rows(needed, scores)
+    return importance

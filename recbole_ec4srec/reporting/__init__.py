@@ -1,1 +1,1 @@
-"""Pages and pictures."""
+"""Pages, pictures and tables."""

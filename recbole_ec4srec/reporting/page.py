@@ -1,20 +1,21 @@
-"""Pages and pictures from the templates of ``templates/``, which escape all that is put into them."""
+"""Pages from the files of ``templates/``, which escape all that is put into them."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from recbole_ec4srec.errors import printable
 
 
-def render(template: str, **values) -> str:
-    """The text of a ``template`` with ``values`` in it; they are plain text, except what is marked as markup."""
+def render(template: str, **values: Any) -> str:
+    """A file of ``templates/`` with ``values`` in it: as plain text, unless the template marks them as markup."""
     return _TEMPLATES.get_template(template).render(values)
 
 
-def _shown(value):
+def _printable(value):
     return printable(value, lines=True) if isinstance(value, str) else value
 
 
@@ -22,7 +23,7 @@ _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
     undefined=StrictUndefined,
-    finalize=_shown,
+    finalize=_printable,
     trim_blocks=True,
     lstrip_blocks=True,
     keep_trailing_newline=True,

@@ -1,86 +1,102 @@
-"""A picture (SVG) of what each augmentation makes of a sequence: no script, its own ground, the system's font."""
+"""A picture (SVG) of what each augmentation makes of a sequence."""
 
 from __future__ import annotations
 
-from recbole_ec4srec.config.objective import NEGATIVE, OPERATORS, POSITIVE
-from recbole_ec4srec.inference.views import MASK
-from recbole_ec4srec.reporting.page import render
-from recbole_ec4srec.reporting.rendering import shares
+from collections.abc import Iterator
+from typing import Any
 
-_TITLES = {
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, FancyBboxPatch
+
+from recbole_ec4srec.config.objective import NEGATIVE, OPERATORS, POSITIVE
+from recbole_ec4srec.errors import printable
+from recbole_ec4srec.inference.views import MASK, SequenceViews
+from recbole_ec4srec.reporting.drawing import style, svg
+
+_OPERATORS = {
     (POSITIVE, False): "at random",
     (POSITIVE, True): "guided, positive: what matters stays",
     (NEGATIVE, False): "at random, negative",
     (NEGATIVE, True): "guided, negative: what matters goes",
 }
-_RETRIEVED = ("of other users with the same next item", ("rtrl", "ertrl+"))
-_LEFT, _STEP, _TILE, _BAR, _LONG = 104, 52, 44, 64, 4  # pixels; letters of an item that fit into a tile
+_RETRIEVED = "of other users with the same next item"
+_STEP, _TILE, _ROW, _BAR = 52, 44, 38, 64  # pixels of the screen, of which an inch has 96
+_INK, _SOFT, _BLUE, _FAINT = "#1f2328", "#59636e", "#0969da", "#c8d1da"
+_SMALL: dict[str, Any] = {"fontsize": 9.5, "color": _SOFT}
 
 
-def picture(items, importance, found: dict, titles: dict, retrieved: dict) -> str:
-    """The sequence with the importance above each item, and under it a line for each operator, as
-    :func:`~recbole_ec4srec.reporting.rendering.views` takes them; an item is as blue as it is important.
+def picture(shown: SequenceViews) -> str:
+    """The sequence with the importance above each item, and under it a row for each operator and for what is retrieved.
 
-    Items with long names are numbered in the tiles; of a retrieved sequence the items that are here too are shown.
+    An item is as blue as it is important. Items with long names are numbered in their tiles; of a retrieved sequence
+    the items that are in this one too are shown, the others are dots.
     """
-    share = shares(importance)
-    names = [titles.get(item, item) for item in items]
-    long = max(map(len, names)) > _LONG
-    labels = [str(place) for place in range(1, len(items) + 1)] if long else names
-    parts, width = [], len(items)
+    with style(**{"font.size": 10.5, "text.color": _INK}):
+        figure = Figure(facecolor="white", edgecolor="#d1d9e0", linewidth=1)
+        axis = figure.add_axes((0, 0, 1, 1))
+        axis.set_axis_off()
+        labels = _draw_importance(axis, shown)
+        rows = [("sequence", list(range(1, len(shown.items) + 1)))]
+        bottom = _draw_rows(axis, 10, rows, shown, labels)
+        for title, rows in _groups(shown):
+            axis.text(0, bottom + 26, title, **_SMALL)
+            bottom = _draw_rows(axis, bottom + 36, rows, shown, labels)
+        width = _STEP * len(labels)
+        axis.set(xlim=(0, width), ylim=(bottom, 0))  # y grows downwards, as on a screen
+        figure.set_size_inches(width / 96, bottom / 96)
+        title = "A sequence, the importance of its items, and what each augmentation makes of it"
+        return svg(figure, title, bbox_inches="tight", pad_inches=0.2)
 
-    def add(shape, kind, words=None, **attributes):
-        parts.append((shape, {"class": kind, **attributes}, words))
 
-    def text(x, y, words, kind=None, **more):
-        add("text", kind, words, x=x, y=y, **more)
+def _groups(shown: SequenceViews) -> Iterator[tuple[str, list]]:
+    """The rows ``[(name, cells)]`` of each group of operators, and of what is retrieved, with the group's title."""
+    for kind, title in _OPERATORS.items():
+        names = [name for name, operator in OPERATORS.items() if (operator.kind, operator.guided) == kind]
+        if rows := [(name, shown.views[name]) for name in names if name in shown.views]:
+            yield title, rows
+    if rows := [(name, shown.positions(drawn[1])) for name, drawn in shown.retrieved.items() if drawn]:
+        yield _RETRIEVED, rows
 
-    def tile(column, y, place):
-        x = _LEFT + _STEP * column
-        if place is None:
-            add("circle", "gone", cx=f"{x + _TILE / 2:g}", cy=y + 15, r=2.5)
-            return
-        masked, strength = place == MASK, 0 if place == MASK else share[place - 1] / max(share)
-        colour = {} if masked else {"fill-opacity": f"{0.07 + 0.53 * strength:.2f}"}
-        add("rect", "masked" if masked else "item", x=x, y=y, width=_TILE, height=30, rx=7, **colour)
-        text(x + _TILE // 2, y + 20, MASK if masked else labels[place - 1], "soft middle" if masked else "middle")
 
-    y = 26 + (7 * min(max(map(len, names)), 30) * long)
-    for column, (name, of_item) in enumerate(zip(names, share)):
-        x = _LEFT + _STEP * column + _TILE // 2
-        height = _BAR * of_item / max(share)
-        top = f"{y + 18 + _BAR - height:.1f}"
-        add("rect", "item", x=x - 11, y=top, width=22, height=f"{height:.1f}", rx=3)
-        text(x, f"{float(top) - 5:.1f}", f"{100 * of_item:.0f} %", "soft middle")
+def _draw_importance(axis: Axes, shown: SequenceViews) -> list:
+    """Draw a bar for each item over the line y = 0, and over it the item's name where that is too long for a tile;
+    what stands in the tiles."""
+    names = [printable(shown.title(item)) for item in shown.items]
+    long = max(map(len, names)) > 4
+    axis.text(-14, 0, "importance", ha="right", **_SMALL)
+    for column, (name, importance) in enumerate(zip(names, shown.importance)):
+        middle, height = _STEP * column + _TILE / 2, _BAR * importance / max(shown.importance)
+        axis.add_patch(_box(middle - 11, -height, 22, height, 3, facecolor=_BLUE, edgecolor="none"))
+        axis.text(middle, -height - 5, f"{100 * importance:.0f} %", ha="center", **_SMALL)
         if long:
-            shown = name if len(name) <= 30 else f"{name[:29]}…"
-            text(x, y - 4, shown, "soft", transform=f"rotate(-60 {x} {y - 4})")
-    text(20, y + 14 + _BAR, "importance", "soft")
-    y += 28 + _BAR
-    text(20, y + 20, "sequence")
-    for column in range(len(items)):
-        tile(column, y, column + 1)
-    y += 38
-    for title, names_of_group in [*_groups(), _RETRIEVED]:
-        lines = {name: found[name] for name in names_of_group if name in found}
-        for name in names_of_group:
-            if retrieved.get(name):
-                sequence = retrieved[name][1]
-                lines[name] = [items.index(item) + 1 if item in items else None for item in sequence]
-        if not lines:
-            continue
-        text(20, y + 26, title, "soft")
-        y += 36
-        for name, places in lines.items():
-            text(20, y + 20, name)
-            for column, place in enumerate(places):
-                tile(column, y, place)
-            width = max(width, len(places))
-            y += 38
-    return render("views.svg", parts=parts, width=_LEFT + _STEP * width + 14, height=y + 12)
+            name = name if len(name) <= 30 else f"{name[:29]}…"
+            axis.text(middle, -_BAR - 24, name, rotation=60, rotation_mode="anchor", **_SMALL)
+    return [str(number) for number in range(1, len(names) + 1)] if long else names
 
 
-def _groups():
-    """The operators by what they do, each group with its title."""
-    for does, title in _TITLES.items():
-        yield title, [name for name, operator in OPERATORS.items() if (operator.kind, operator.guided) == does]
+def _draw_rows(axis: Axes, top: float, rows: list, shown: SequenceViews, labels: list) -> float:
+    """Draw rows of tiles from ``top`` downwards, each with its name; where they end."""
+    strength = [importance / max(shown.importance) for importance in shown.importance]
+    for name, cells in rows:
+        axis.text(-14, top + 20, printable(name), ha="right")
+        for column, cell in enumerate(cells):
+            left = _STEP * column
+            if cell is None:
+                axis.add_patch(Circle((left + _TILE / 2, top + 15), 2.5, color=_FAINT, clip_on=False))
+            elif cell == MASK:
+                axis.add_patch(_box(left, top, _TILE, 30, 7, edgecolor=_SOFT, linestyle="--", facecolor="none"))
+                axis.text(left + _TILE / 2, top + 20, MASK, ha="center", **_SMALL)
+            else:
+                fill = to_rgba(_BLUE, 0.07 + 0.53 * strength[cell - 1])
+                axis.add_patch(_box(left, top, _TILE, 30, 7, edgecolor=to_rgba(_BLUE, 0.35), facecolor=fill))
+                axis.text(left + _TILE / 2, top + 20, labels[cell - 1], ha="center")
+        top += _ROW
+    return top
+
+
+def _box(left: float, top: float, width: float, height: float, radius: float, **colours: Any) -> FancyBboxPatch:
+    """A rectangle with round corners, also outside of the axis."""
+    corners = f"round,pad=0,rounding_size={min(radius, height / 2)}"
+    return FancyBboxPatch((left, top), width, height, boxstyle=corners, linewidth=0.75, clip_on=False, **colours)

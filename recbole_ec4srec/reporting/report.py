@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import reprlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from recbole_ec4srec.config.rules import FLAG, Number, Value
 from recbole_ec4srec.config.schedule import update_schedule
@@ -14,7 +16,7 @@ from recbole_ec4srec.reporting.page import render
 from recbole_ec4srec.training.resume import read_state
 
 
-def read_run(path) -> dict:
+def read_run(path: str | Path) -> dict:
     """What is known of a training.
 
     Args:
@@ -22,7 +24,7 @@ def read_run(path) -> dict:
             newest of these is taken.
 
     Returns:
-        ``config``, and of every epoch ``epochs``; a record has ``test`` too.
+        ``config``, whether it is ``finished``, and of every epoch ``epochs``; a record has ``test`` too.
 
     Raises:
         DataError: there is no such file, or it holds what no training leaves.
@@ -71,29 +73,39 @@ _EPOCH = {
 }
 
 
-def _check(value, shape, where: str) -> None:
-    """Refuse a ``value`` that has not the ``shape``: a dict's keys have theirs (with ``?`` where None and nothing will
-    do, under ``...`` all), of a list, which is not empty, all parts have the one in it, and others parse their value.
+def _check(value: Any, shape: Any, where: str) -> None:
+    """Refuse a ``value`` that does not have the ``shape``.
+
+    Args:
+        shape: a :class:`Value`; a list of one shape, for a list that is not empty and whose parts have that shape; or a
+            dict of shapes by key, where ``name?`` may be missing or None, and ``...`` is for all keys of the value.
+        where: names the value in the message.
+
+    Raises:
+        DataError: the value, or a part of it, has another shape.
     """
-    kind = _DICT if isinstance(shape, dict) else _LIST if isinstance(shape, list) else shape
+    rule = _DICT if isinstance(shape, dict) else _LIST if isinstance(shape, list) else shape
     try:
-        kind.parse(value)
+        rule.parse(value)
     except (ValueError, OverflowError):
-        raise DataError(f"{where}: got {reprlib.repr(value)}, allowed is {kind}") from None
-    if kind is _LIST:
+        raise DataError(f"{where}: got {reprlib.repr(value)}, allowed is {rule}") from None
+    if isinstance(shape, list):
         for number, part in enumerate(value, 1):
             _check(part, shape[0], f"{where}, {number}")
-    elif kind is _DICT:
-        for key, of_key in shape.items():
-            names = value if key is ... else [key.rstrip("?")]
-            for name in names:
+    elif isinstance(shape, dict):
+        for key, shape_of_key in shape.items():
+            for name in value if key is ... else [key.rstrip("?")]:
                 if key == name or value.get(name) is not None:
-                    _check(value.get(name), of_key, f"{where}: {name}")
+                    _check(value.get(name), shape_of_key, f"{where}: {name}")
 
 
-def report(run: dict, control: dict | None = None, views=()) -> str:
-    """The page, as HTML, from what :func:`read_run` gave of a run and perhaps of one to compare it with; ``views`` of a
-    sequence, as tables, can be a part of it.
+def report(run: dict, control: dict | None = None, views: Sequence[dict] = ()) -> str:
+    """The page about a training, as HTML.
+
+    Args:
+        run: what :func:`read_run` gives.
+        control: the same of a training to compare it with.
+        views: tables (:func:`~recbole_ec4srec.reporting.rendering.views_tables`) of the views of a sequence.
 
     Raises:
         DataError: the two have no metric in common.
@@ -104,21 +116,7 @@ def report(run: dict, control: dict | None = None, views=()) -> str:
         raise DataError(f"--control: has no {metric} on the validation set, by which the run was chosen")
     sign = 1 if config["valid_metric_bigger"] else -1
     best = max(epochs, key=lambda epoch: (sign * epoch["valid"][metric], epoch["epoch"]))
-    valid = {
-        name: [(epoch["epoch"], epoch["valid"][metric]) for epoch in of_run["epochs"]]
-        for name, of_run in (("this training", run), ("control", control))
-        if of_run
-    }
-    losses = {}
-    for epoch in epochs:
-        for name, loss in (epoch.get("losses") or {}).items():
-            losses.setdefault(name, []).append((epoch["epoch"], loss))
-    schedule = [config.get(key) for key in ("epochs", "num_updates", "update_epochs")]
-    planned = set() if None in schedule else set(update_schedule(*schedule))
-    updates = [epoch["epoch"] for epoch in epochs if epoch["epoch"] in planned]
-    changed = [(epoch["epoch"], epoch["update"].get("changed")) for epoch in epochs if epoch.get("update")]
-    tests = {"test": run.get("test"), "test, control": control and control.get("test")}
-    results = {"validation": best["valid"], **{name: found for name, found in tests.items() if found}}
+    results, metrics = _results(best, run, control)
     return render(
         "report.html",
         config=config,
@@ -126,17 +124,54 @@ def report(run: dict, control: dict | None = None, views=()) -> str:
         minutes=sum(epoch["seconds"] for epoch in epochs) / 60,
         best=best,
         score=_four(best["valid"][metric]),
-        validation=chart(config["valid_metric"], valid, updates),
-        recommendation=chart("loss", {"rec": losses.pop("rec")}, updates) if "rec" in losses else None,
-        contrastive=chart("loss", losses, updates) if losses else None,
-        updates=[[number, "the first" if share is None else f"{100 * share:.1f} %"] for number, share in changed],
+        **_charts(run, control),
+        updates=_updates(epochs),
         views=views,
-        results=list(results),
-        metrics=[[name, *(_four(found.get(name)) for found in results.values())] for name in best["valid"]],
+        results=results,
+        metrics=metrics,
         every=[[e["epoch"], f"{e['seconds']:.1f}", f"{e['loss']:.5g}", _four(e["valid"][metric])] for e in epochs],
         settings=[[key, json.dumps(value, ensure_ascii=False)] for key, value in sorted(config.items())],
     )
 
 
-def _four(value):
+def _charts(run: dict, control: dict | None) -> dict:
+    """Curves by epoch (SVG): ``validation`` of both, and the parts of the loss, ``recommendation`` and ``contrastive``,
+    each None where the run has none."""
+    config, epochs = run["config"], run["epochs"]
+    metric, updates = config["valid_metric"].lower(), _epochs_of_updates(config, epochs)
+    runs = {"this training": run, **({"control": control} if control else {})}
+    valid = {name: [(e["epoch"], e["valid"][metric]) for e in each["epochs"]] for name, each in runs.items()}
+    losses: dict[str, list] = {}
+    for epoch in epochs:
+        for name, loss in (epoch.get("losses") or {}).items():
+            losses.setdefault(name, []).append((epoch["epoch"], loss))
+    contrastive = {name: points for name, points in losses.items() if name != "rec"}
+    return {
+        "validation": chart(config["valid_metric"], valid, updates),
+        "recommendation": chart("loss", {"rec": losses["rec"]}, updates) if "rec" in losses else None,
+        "contrastive": chart("loss", contrastive, updates) if contrastive else None,
+    }
+
+
+def _epochs_of_updates(config: dict, epochs: list) -> list[int]:
+    """The epochs so far that began with an importance update; none for a model without them."""
+    schedule: list[Any] = [config.get(key) for key in ("epochs", "num_updates", "update_epochs")]
+    planned = [] if None in schedule else update_schedule(*schedule)
+    return [epoch["epoch"] for epoch in epochs if epoch["epoch"] in planned]
+
+
+def _updates(epochs: list) -> list[list]:
+    """Of each importance update its epoch, and how many instances have another most important item since the last."""
+    changed = {epoch["epoch"]: epoch["update"].get("changed") for epoch in epochs if epoch.get("update")}
+    return [[number, "the first" if part is None else f"{100 * part:.1f} %"] for number, part in changed.items()]
+
+
+def _results(best: dict, run: dict, control: dict | None) -> tuple[list, list]:
+    """The names of the results there are, and a row of them for each metric of the validation set."""
+    results = {"validation": best["valid"], "test": run.get("test"), "test, control": control and control.get("test")}
+    results = {name: metrics for name, metrics in results.items() if metrics}
+    return list(results), [[name, *(_four(of.get(name)) for of in results.values())] for name in best["valid"]]
+
+
+def _four(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"

@@ -1,4 +1,4 @@
-"""RecBole's two engines: hyperopt, one trial after another, and Ray Tune, side by side."""
+"""RecBole's two engines: hyperopt, one trial at a time, and Ray Tune, several at the same time."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from recbole_ec4srec.tuning.space import points
 from recbole_ec4srec.tuning.trials import Search, run_trial
 
 
-def search_with_hyperopt(search: Search, algo="exhaustive", max_evals=10, early_stop=10) -> None:
-    """The space and the algorithms of RecBole's ``HyperTuning``, with trials that may fail; those that the journal has
-    are not run again."""
+def search_with_hyperopt(search: Search, algo: str = "exhaustive", max_evals: int = 10, early_stop: int = 10) -> None:
+    """Search as RecBole's ``HyperTuning`` does; trials may fail, and those in the journal are not run again."""
     try:
         import hyperopt
     except ImportError:
         sys.exit("error: run_hyper needs hyperopt: pip install 'recbole_ec4srec[tune]'")
 
-    def trial(drawn):
+    def trial(drawn: dict) -> dict:
         point = search.point(drawn)
         record = search.journal.find(point)
         if record is None:
@@ -31,11 +30,11 @@ def search_with_hyperopt(search: Search, algo="exhaustive", max_evals=10, early_
             return {"status": hyperopt.STATUS_FAIL, "loss": sys.float_info.max}
         return {"status": hyperopt.STATUS_OK, "loss": -score(record)}
 
-    space = {}
+    space: dict[str, dict] = {}
     for name, (kind, values) in search.space.items():
         space.setdefault(kind, {})[name] = values
     tuning = HyperTuning(None, params_dict=space, algo=algo, max_evals=max_evals, early_stop=early_stop)
-    with contextlib.suppress(hyperopt.exceptions.AllTrialsFailed):  # told by the caller
+    with contextlib.suppress(hyperopt.exceptions.AllTrialsFailed):  # the caller ends with the reason
         hyperopt.fmin(
             trial,
             tuning.space,
@@ -47,8 +46,14 @@ def search_with_hyperopt(search: Search, algo="exhaustive", max_evals=10, early_
         )
 
 
-def search_with_ray(search: Search, algo="exhaustive", max_evals=10, early_stop=10, max_concurrent=None) -> None:
-    """Ray Tune on this machine: a CPU for each trial, and a GPU of ``gpu_id`` where there are some."""
+def search_with_ray(
+    search: Search,
+    algo: str = "exhaustive",
+    max_evals: int = 10,
+    early_stop: int = 10,
+    max_concurrent: int | None = None,
+) -> None:
+    """Search with Ray Tune on this machine: each trial has one CPU, and one GPU of ``gpu_id`` if RecBole uses a GPU."""
     try:
         import pyarrow  # noqa: F401  (Ray Tune ends with an error without it)
     except ImportError:
@@ -92,7 +97,7 @@ def search_with_ray(search: Search, algo="exhaustive", max_evals=10, early_stop=
     )
     try:
         tune.run(
-            tune.with_parameters(_trial_of_ray, settings=search.settings, folder=os.getcwd()),
+            tune.with_parameters(trial_of_ray, settings=search.settings, folder=os.getcwd()),
             config={"point": tune.grid_search(left)},
             resources_per_trial={"cpu": 1, "gpu": search.gpus},
             max_concurrent_trials=max_concurrent,
@@ -107,7 +112,8 @@ def search_with_ray(search: Search, algo="exhaustive", max_evals=10, early_stop=
         ray.shutdown()
 
 
-def _trial_of_ray(config, settings, folder):
+def trial_of_ray(config: dict, settings: dict, folder: str) -> dict:
+    """Run a trial in a process of Ray's: ``config`` has its point, ``folder`` is that of the command."""
     os.chdir(folder)  # paths mean what they mean where the command was started
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")  # Ray's choice, which RecBole would overwrite
     return {"record": run_trial(config["point"], {**settings, "gpu_id": gpus})}

@@ -8,10 +8,14 @@ import json
 import math
 import random
 from pathlib import Path
+from typing import Any
 
 from recbole_ec4srec.errors import ConfigError
 
-#: What stands behind the kinds of parameters in a file of RecBole's.
+#: The kind and the values of each parameter, by its name.
+Space = dict[str, tuple[str, list]]
+
+#: The kinds of parameters in RecBole's format, with the form of their values.
 KINDS = {
     "choice": "a list of values, such as [0.1,0.2]",
     "uniform": "low,high",
@@ -20,20 +24,20 @@ KINDS = {
 }
 
 
-def read_space(file) -> dict:
+def read_space(file: str | Path) -> Space:
     """The search space of a file in RecBole's format, ``name kind values`` on each line.
 
     Returns:
-        the kind and the values of each parameter, by its name.
+        The kind and the values of each parameter, by its name.
 
     Raises:
-        ConfigError: a line is something else; it names the file, the line and what is allowed.
+        ConfigError: a line has another format; the message names the file, the line and what is allowed.
     """
     try:
         lines = Path(file).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"params_file: {file} cannot be read ({error})") from None
-    space = {}
+    space: Space = {}
     for number, line in enumerate(lines, 1):
         words, where = line.split(None, 2), f"{file}, line {number}"
         if not words or words[0].startswith("#"):
@@ -52,7 +56,7 @@ def read_space(file) -> dict:
     return space
 
 
-def _values(kind, text):
+def _values(kind: str, text: str) -> list:
     values = ast.literal_eval(text)
     if kind == "choice":
         if not isinstance(values, (list, tuple)) or not values:
@@ -65,21 +69,22 @@ def _values(kind, text):
     return json.loads(json.dumps(values))
 
 
-def points(space: dict, algo: str, max_evals: int, seed: int) -> list:
+def points(space: Space, algo: str, max_evals: int, seed: int) -> list[dict]:
     """The points that Ray tries, in order: all of them, shuffled (``exhaustive``), or some (``random``).
 
     The same seed gives the same points, and more of them with a larger ``max_evals``.
     """
     rng = random.Random(seed)
     if algo == "exhaustive":
-        found = [dict(zip(space, point)) for point in itertools.product(*(values for _, values in space.values()))]
-        rng.shuffle(found)
+        every = [dict(zip(space, point)) for point in itertools.product(*(values for _, values in space.values()))]
+        rng.shuffle(every)
     else:
-        found = [{name: draw(*parameter, rng) for name, parameter in space.items()} for _ in range(max_evals)]
-    return list({name_of_point(point): point for point in found}.values())
+        every = [{name: draw(*parameter, rng) for name, parameter in space.items()} for _ in range(max_evals)]
+    return list({name_of_point(point): point for point in every}.values())
 
 
-def draw(kind, values, rng):
+def draw(kind: str, values: list, rng: random.Random) -> Any:
+    """A value of a parameter, drawn as RecBole's hyperopt draws one."""
     if kind == "choice":
         return rng.choice(values)
     low, high, *step = values
@@ -89,5 +94,6 @@ def draw(kind, values, rng):
     return math.exp(value) if kind == "loguniform" else value
 
 
-def name_of_point(point) -> str:
+def name_of_point(point: dict) -> str:
+    """The same text for the same values, in any order."""
     return json.dumps(point, sort_keys=True)

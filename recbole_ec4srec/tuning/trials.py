@@ -10,6 +10,7 @@ import os
 import random
 import sys
 from logging import getLogger
+from pathlib import Path
 from time import time
 
 from recbole.config import Config
@@ -22,7 +23,7 @@ from recbole_ec4srec.plugin.registry import known_keys
 from recbole_ec4srec.quick_start import objective_function
 from recbole_ec4srec.storage.settings import plain, plain_settings
 from recbole_ec4srec.tuning.journal import Journal
-from recbole_ec4srec.tuning.space import draw, name_of_point
+from recbole_ec4srec.tuning.space import Space, draw, name_of_point
 
 
 class Search:
@@ -32,13 +33,21 @@ class Search:
         space: see :func:`read_space`.
         journal: the file of the :class:`Journal`.
         model, dataset, config_files: as for RecBole's ``Config``; the command line is read as well.
-        asked: settings of the trials that have no part in what they find.
+        asked: settings of the trials that do not change their results.
 
     Raises:
         ConfigError: a parameter is no key of RecBole's or ours, or the settings allow no trial.
     """
 
-    def __init__(self, space, journal, model=None, dataset=None, config_files=None, asked=None):
+    def __init__(
+        self,
+        space: Space,
+        journal: str | Path,
+        model: str | None = None,
+        dataset: str | None = None,
+        config_files: list[str] | None = None,
+        asked: dict | None = None,
+    ):
         config = _config(space, model, dataset, config_files)
         known = known_keys(config) | set(config.file_config_dict)
         for name in space:
@@ -59,7 +68,7 @@ class Search:
         self.journal = Journal(journal, {"space": json.loads(json.dumps(space)), "settings": settings, "data": data})
 
     def point(self, drawn: dict) -> dict:
-        """What hyperopt drew, in JSON's types, and whole numbers where the space has them."""
+        """The values that hyperopt drew, in JSON's types; whole numbers where the space has only whole numbers."""
         point = json.loads(json.dumps(drawn, default=lambda value: value.item()))
         for name, (kind, values) in self.space.items():
             if kind == "quniform" and all(isinstance(value, int) for value in values):
@@ -67,8 +76,8 @@ class Search:
         return point
 
 
-def _config(space, model, dataset, files):
-    """A configuration of the space: of its first point, or the next that is allowed."""
+def _config(space: Space, model: str | None, dataset: str | None, files: list[str] | None) -> Config:
+    """The configuration of the first point of the space that is allowed."""
     known = recbole_keys.known(KEYS)
     space = {name: parameter for name, parameter in space.items() if name in known}  # others are refused by the caller
     for number in range(max((len(values) for _, values in space.values()), default=1)):
@@ -89,7 +98,7 @@ def run_trial(point: dict, settings: dict) -> dict:
     """Train, validate and test one point of the space; a failure is a result too.
 
     Returns:
-        the line of the journal: ``params``, ``status`` (``ok`` or ``failed``), ``seconds``, and RecBole's result or the
+        The line of the journal: ``params``, ``status`` (``ok`` or ``failed``), ``seconds``, and RecBole's result or the
         ``reason``.
     """
     started, argv = time(), sys.argv

@@ -32,6 +32,7 @@ from recbole.trainer import Trainer
 
 from recbole_ec4srec.commands import ec4srec
 from recbole_ec4srec.commands.run_recbole import main as run_recbole_command
+from recbole_ec4srec.reporting.markdown import markdown_row
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def small(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name"), [pytest.param(*model, id=model[1]) for model in models()])
 def test_the_page_tells_what_becomes_of_a_model_of_recboles(kind, name, small):
-    assert row(kind, name) in PAGE.read_text(encoding="utf-8").splitlines()
+    assert markdown_row(row(kind, name)) in PAGE.read_text(encoding="utf-8").splitlines()
 
 
 def test_the_page_has_a_row_for_each_model_of_recboles():

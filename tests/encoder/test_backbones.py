@@ -17,6 +17,7 @@ from recbole_ec4srec.encoder import grouping
 from recbole_ec4srec.encoder.backbone import PADDING_FREE, Backbone
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.explain import build_explainer
+from recbole_ec4srec.reporting.markdown import markdown_table
 
 PAGE = ROOT / "docs" / "backbones.md"
 SEQUENTIAL = sorted(
@@ -48,7 +49,7 @@ def found(build, capsys):
             try:
                 experiment = build(name, explainer="random")
             except ConfigError as error:
-                _FOUND[name] = f"| {name} | no | {str(error).removeprefix(f'backbone: got {name!r}, ')} |"
+                _FOUND[name] = [name, "no", str(error).removeprefix(f"backbone: got {name!r}, ")]
                 continue
             score, result = experiment.fit(saved=False)
             assert 0 <= score <= 1 and result
@@ -64,19 +65,19 @@ def found(build, capsys):
                 importance = experiment.train_data.importance.values
                 assert importance.isfinite().all() and importance.abs().max() > 0
                 fitting.append(explainer)
-            _FOUND[name] = f"| {name} | yes | {', '.join(fitting) or 'none but random and oracle'} |"
+            _FOUND[name] = [name, "yes", ", ".join(fitting) or "none but random and oracle"]
     return _FOUND
 
 
 def test_the_page_tells_which_backbones_train_and_why_others_do_not(found):
-    table = "\n".join(["| backbone | trains | explainers, or the reason |", "| --- | --- | --- |", *found.values()])
-    print("\n" + table)
+    table = markdown_table(["backbone", "trains", "explainers, or the reason"], found.values())
+    print("", *table, sep="\n")
     told = PAGE.read_text(encoding="utf-8").splitlines()
-    assert [row for row in table.splitlines() if row not in told] == []  # RecBole 1.2.0 has some models less
+    assert [row for row in table if row not in told] == []  # RecBole 1.2.0 has some models less
 
 
 def test_at_least_twenty_backbones_train_with_those_of_the_paper_among_them(found):
-    trained = [name for name, row in found.items() if row.split(" | ")[1] == "yes"]
+    trained = [name for name, row in found.items() if row[1] == "yes"]
     assert len(trained) >= 20
     assert {"SASRec", "GRU4Rec", "Caser", "BERT4Rec"} <= set(trained)
 

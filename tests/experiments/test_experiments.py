@@ -5,17 +5,18 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT
 
 from recbole_ec4srec.data import synthetic
 from recbole_ec4srec.experiments import __main__ as command
-from recbole_ec4srec.experiments import records, warmup
-from recbole_ec4srec.experiments.diagnosis import _representations
+from recbole_ec4srec.experiments import records, training, warmup
+from recbole_ec4srec.experiments.diagnosis import representations, similarities
+from recbole_ec4srec.experiments.explanations import last_on_top, precision_and_reciprocal_rank
 from recbole_ec4srec.experiments.plans import PLANS
 from recbole_ec4srec.experiments.tables import spread
 from recbole_ec4srec.training.trainer import EC4SRecTrainer
@@ -90,19 +91,32 @@ def run(tmp_path, monkeypatch):
     return experiment
 
 
-def mean(cell):
-    return float(cell.split(" ± ")[0])
+def records_of(output, **values):
+    """The records whose settings, or fields beside them, have these ``values``."""
+    every_record = [json.loads(file.read_text()) for file in sorted((output / "records").iterdir())]
+    return [record for record in every_record if {**record, **record["settings"]}.items() >= values.items()]
+
+
+def spread_of(records, metric, split="test"):
+    """The cell of a table for these records."""
+    return spread([record[split][metric] for record in records])
 
 
 def test_table1_sets_the_papers_figures_beside_ours(run, capsys, monkeypatch):
-    monkeypatch.setattr("recbole_ec4srec.experiments.training._TELL_EVERY", 0)
+    monkeypatch.setattr(training, "TELL_EVERY", 0)
     header, rows, output = run("table1", "--train")
     assert header == ["", "HR@3", "paper", "difference", "NDCG@3", "paper", "difference", "epoch", "seeds"]
     assert [row[0] for row in rows] == ["control", "random", "oracle"]
     assert [row[2] for row in rows] == ["", "0.3560", "0.5180"]
     assert [row[5] for row in rows] == ["", "0.2573", "0.3645"]
-    assert all(0 <= mean(row[1]) <= 1 and "±" in row[1] and row[8] == "1, 2" for row in rows)
-    assert float(rows[2][3]) == pytest.approx(mean(rows[2][1]) - 0.5180, abs=1e-4)
+    by_row = [{"lambda": 0}, {"model": "CL4SRec", "mu_m": 0.4}, {"model": "EC4SRecSSL"}]
+    for row, values in zip(rows, by_row):
+        one, two = of_row = records_of(output, **values)
+        assert (one["seed"], two["seed"]) == (1, 2) and row[8] == "1, 2"
+        assert row[7] == f"{one['best_epoch']}, {two['best_epoch']}"
+        assert (row[1], row[4]) == (spread_of(of_row, "hit@3"), spread_of(of_row, "ndcg@3"))
+    ours = np.mean([record["test"]["hit@3"] for record in records_of(output, model="EC4SRecSSL")])
+    assert rows[2][3] == f"{ours - 0.5180:+.4f}"
     shown, told = capsys.readouterr()
     assert "[6 of 6] oracle, synthetic, seed 2: epoch 2" in told
     assert "oracle, synthetic, seed 2: to be trained" in told
@@ -113,7 +127,7 @@ def test_table1_sets_the_papers_figures_beside_ours(run, capsys, monkeypatch):
 def test_tables_are_printed_from_the_records_alone(run, capsys, monkeypatch):
     trained = run("table1", "--train")
     capsys.readouterr()
-    monkeypatch.setattr("recbole_ec4srec.experiments.training.Training", None)  # nothing can be trained
+    monkeypatch.setattr(training, "Training", None)  # nothing can be trained
     assert run("table1") == trained
     assert run("table1", "--train") == trained  # nothing is missing
     told = capsys.readouterr().err
@@ -218,7 +232,7 @@ def test_runs_that_differ_from_the_first_update_on_share_the_epochs_before_it(ru
 )
 def test_a_run_without_updates_takes_no_warm_up_that_its_patience_of_two_would_have_ended(scores, bigger, ended):
     trainer = SimpleNamespace(valid_metric="ndcg@10", valid_metric_bigger=bigger, stopping_step=2)
-    assert warmup._ended([{"valid": {"ndcg@10": score}} for score in scores], trainer) == ended
+    assert warmup.has_ended([{"valid": {"ndcg@10": score}} for score in scores], trainer) == ended
 
 
 def test_the_search_varies_one_setting_at_a_time():
@@ -245,11 +259,9 @@ def test_the_search_is_of_the_validation_set(run, tmp_path, monkeypatch):
     labels = ["CL4SRec, lambda 0.3", "CL4SRec, lambda 0.5"]
     header, rows, output = run("search", "--train", "--datasets=synthetic", "--rows", *labels)
     assert header == ["", "NDCG@10", "HR@10", "epoch", "seeds"] and [row[0] for row in rows] == labels
-    ours = [json.loads(file.read_text()) for file in (output / "records").iterdir()]
-    ours = [record for record in ours if record["settings"]["lambda"] == 0.3]
-    assert mean(rows[0][1]) == pytest.approx(sum(record["valid"]["ndcg@10"] for record in ours) / 2, abs=1e-4)
-    assert ours[0]["valid"]["ndcg@10"] != ours[0]["test"]["ndcg@10"]
-    monkeypatch.setattr("recbole_ec4srec.experiments.training.Training", None)
+    ours = records_of(output, **{"lambda": 0.3})
+    assert rows[0][1] == spread_of(ours, "ndcg@10", "valid") != spread_of(ours, "ndcg@10")
+    monkeypatch.setattr(training, "Training", None)
     _, rows, _ = run("search", "--datasets=synthetic")
     assert [row[0] for row in rows] == labels  # of the others there is no record
     run("results", f"--page={tmp_path / 'results.md'}", table="search-synthetic")
@@ -274,7 +286,7 @@ def test_a_row_is_tuned_where_something_has_been_chosen():
 def test_the_page_of_results_has_what_there_are_records_of(run, tmp_path, monkeypatch):
     run("table1", "--train")
     run("table2", "--datasets", "synthetic", table="table2")
-    monkeypatch.setattr("recbole_ec4srec.experiments.training.Training", None)
+    monkeypatch.setattr(training, "Training", None)
     page = tmp_path / "docs" / "results.md"
     run("results", f"--page={page}", table="table1-synthetic")
     text = page.read_text()
@@ -295,7 +307,8 @@ def test_s3rec_is_pretrained_on_attributes_and_refused_without(run, tmp_path, ca
     classes = "".join(f"{item}\tc{len(item)} c{item[-1]}\n" for item in sorted(items))
     (tmp_path / "data" / "synthetic" / "synthetic.item").write_text("item_id:token\tclass:token_seq\n" + classes)
     _, rows, output = run(*arguments)
-    assert 0 <= mean(rows[0][1]) <= 1 and len(list((output / "records").iterdir())) == 2
+    both = records_of(output, model="S3Rec")
+    assert len(both) == 2 and rows[0][1] == spread_of(both, "hit@5")
     assert {file.suffix for file in (tmp_path / "saved" / "experiments").iterdir()} == {".pth"}
 
 
@@ -312,8 +325,19 @@ def test_recovery_ranks_explainers_by_the_important_items(run):
     _, rows, _ = run("recovery", table="recovery")
     assert {row[0] for row in rows} >= {"random", "occlusion", "saliency", "integrated_gradients", "attention"}
     assert {row[1] for row in rows} == {"predicted", "next"}
-    for row in rows:
-        assert 0 <= mean(row[2]) <= 1 and 0 < mean(row[3]) <= 1
+    assert {tuple(map(len, (row[2].split(" ± "), row[3].split(" ± ")))) for row in rows} == {(2, 2)}  # of two seeds
+
+
+def test_precision_and_reciprocal_rank_by_hand():
+    important = torch.tensor([[1, 0, 0, 1, 1], [0, 0, 1, 1, 1]]).bool()
+    scores = torch.tensor([[0.9, 0.8, 0.1, 0.7, 0.0], [0.9, 0.8, 0.7, 0.1, 0.2]])
+    # The first three are items 1, 2, 4, of which two are important, and items 1, 2, 3, of which the third is.
+    assert precision_and_reciprocal_rank(scores, important) == pytest.approx(((2 + 1) / 6, (1 + 1 / 3) / 2))
+
+
+def test_the_last_item_is_on_top_of_half_of_the_sequences_of_two_or_more():
+    importance = torch.tensor([[0.1, 0.2, 9.0], [0.3, 0.2, 0.1], [0.5, 9.0, 9.0], [-2.0, -3.0, -1.0], [0.2, 0.1, 9.0]])
+    assert last_on_top(importance, torch.tensor([2, 3, 1, 3, 2])) == 0.5  # what is beyond the length is padding
 
 
 def test_faithfulness_writes_a_table_the_curves_and_a_figure(run):
@@ -326,7 +350,7 @@ def test_faithfulness_writes_a_table_the_curves_and_a_figure(run):
         "integrated_gradients",
         "captum:InputXGradient",
     ]
-    assert all(len(row) == 6 and 0 <= mean(row[5]) <= 1 for row in rows)
+    assert {len(row) for row in rows} == {6}
     with open(output / "faithfulness-synthetic_curves.csv", newline="") as file:
         header, *curves = csv.reader(file)
     assert header[2:] == [str(step / 10) for step in range(11)]
@@ -341,7 +365,6 @@ def test_diagnosis_sets_the_models_side_by_side(run):
     views = [{name for name, cell in zip(header[1:], row[1:]) if cell} - {"another anchor"} for row in rows]
     ssl, sl = {"cl_pos_1", "cl_pos_2", "cl_neg"}, {"sl_pos"}
     assert views == [set(), {"cl_1", "cl_2"}, ssl, {"sl"}, sl, ssl | sl]
-    assert all(-1 <= mean(cell) <= 1 for row in rows for cell in row[1:] if cell)
     trained = {file: file.read_bytes() for file in (output / "records").iterdir()}
     again = run("diagnosis", "--datasets", "synthetic", *schedule, table="diagnosis-views-synthetic")
     assert (header, rows) == again[:2]  # from the models that were kept
@@ -352,7 +375,7 @@ def test_alignment_and_uniformity_are_those_of_the_formula(experiment):
     small = experiment(num_updates=0, update_epochs=[])
     model = small.model.eval()
     batch = next(iter(small.train_data))
-    found = _representations(model, [batch])
+    found = representations(model, [batch])
     sequences = model(batch[model.ITEM_SEQ], batch[model.ITEM_SEQ_LEN]).detach()
     items = model.backbone.item_vectors().detach()[1 : 1 + len(sequences)]
     following = model.backbone.item_vectors().detach()[batch[model.POS_ITEM_ID]]
@@ -365,11 +388,34 @@ def test_alignment_and_uniformity_are_those_of_the_formula(experiment):
     assert found["length of sequences"] == pytest.approx(float(sequences.norm(dim=1).mean()), rel=1e-4)
 
 
-def test_the_command_tells_what_it_can_run():
-    shown = subprocess.run(
-        [sys.executable, "-m", "recbole_ec4srec.experiments", "--help"], capture_output=True, text=True, check=True
-    ).stdout
-    assert all(name in shown for name in [*PLANS, *command.OTHERS])
+def test_similarities_are_cosines_to_the_anchor(experiment):
+    small = experiment()
+    small.trainer.update_importance(small.train_data)
+    model = small.model.eval()
+    batches = [batch for batch, _ in zip(small.train_data, range(2))]
+    found = similarities(model, batches)
+    names = {"cl_pos_1", "cl_pos_2", "cl_neg", "sl_pos", "another anchor"}
+    assert found.keys() == names
+    expected = {name: [] for name in names}
+    for batch in batches:
+        with torch.no_grad():
+            vectors = {view: model.encode(batch, [view])[view].numpy() for view in ("", *(names - {"another anchor"}))}
+        unit = {view: rows / np.linalg.norm(rows, axis=1, keepdims=True) for view, rows in vectors.items()}
+        unit["another anchor"] = np.roll(unit[""], 1, axis=0)
+        for name in names:
+            cosine = (unit[""] * unit[name]).sum(1)
+            rows = batch["cl_neg_valid"].numpy() if name == "cl_neg" else slice(None)
+            expected[name].append(cosine[rows].mean())
+    assert found == pytest.approx({name: np.mean(values) for name, values in expected.items()}, abs=1e-5)
+
+
+def test_the_command_tells_what_it_can_run(capsys):
+    with pytest.raises(SystemExit) as end:
+        command.main(["--help"])
+    listed = {
+        line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("  ") and line.split()
+    }
+    assert end.value.code == 0 and {*PLANS, *command.OTHERS} <= listed
 
 
 def test_a_mistake_ends_in_one_line_and_status_1(run, tmp_path, capsys):

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import math
+import re
 import sys
 from xml.etree import ElementTree
 
@@ -176,7 +178,7 @@ def test_each_recommended_item_is_explained_for_itself(checkpoint):
     expected = Occlusion(trained.model, target="next").attribute(item_seq, torch.tensor([3, 3]), wanted)
     np.testing.assert_allclose(found.attributions["occlusion"], expected[:, :3].numpy(), atol=1e-5)
     assert found.importance("occlusion").sum(1) == pytest.approx([1, 1], abs=1e-5)
-    assert found.plot().axes[0].get_title() == "occlusion"
+    assert rendering.heatmap(found).axes[0].get_title() == "occlusion"
 
 
 def test_what_cannot_be_explained_is_said(checkpoint):
@@ -279,13 +281,13 @@ def test_the_command_recommends(checkpoint, tmp_path, capsys):
 
 def test_views_of_a_sequence_are_shown_in_the_places_of_its_items():
     settings = {"mu_c": 0.6, "mu_m": 0.3, "mu_r": 0.6, "mu_e": 0.5}
-    found = views.augmentations([0.05, 0.40, 0.10, 0.35, 0.20], settings, torch.Generator().manual_seed(0))
-    assert found["ecrop+"] == [None, 2, None, 4, 5] and found["ecrop-"] == [1, None, 3, None, None]
-    assert found["emask+"] == ["[m]", 2, "[m]", 4, 5] and found["emask-"] == [1, "[m]", 3, "[m]", 5]
-    assert found["erord+"] in ([1, 2, 3, 4, 5], [3, 2, 1, 4, 5])
-    kept = [place for place in found["crop"] if place]
+    made = views.augmentations([0.05, 0.40, 0.10, 0.35, 0.20], settings, torch.Generator().manual_seed(0))
+    assert made["ecrop+"] == [None, 2, None, 4, 5] and made["ecrop-"] == [1, None, 3, None, None]
+    assert made["emask+"] == ["[m]", 2, "[m]", 4, 5] and made["emask-"] == [1, "[m]", 3, "[m]", 5]
+    assert made["erord+"] in ([1, 2, 3, 4, 5], [3, 2, 1, 4, 5])
+    kept = [place for place in made["crop"] if place]
     assert kept == list(range(kept[0], kept[0] + 3))
-    assert found["mask"].count("[m]") == 1 and sorted(found["reorder"]) == [1, 2, 3, 4, 5]
+    assert made["mask"].count("[m]") == 1 and sorted(made["reorder"]) == [1, 2, 3, 4, 5]
 
 
 def test_the_command_shows_views(checkpoint, capsys):
@@ -330,29 +332,33 @@ def test_views_are_drawn_too(checkpoint, tmp_path, capsys):
     for kind in ("svg", "html"):
         ec4srec.main(["views", f"--checkpoint={file}", "--user=all", f"--output={tmp_path / f'views.{kind}'}"])
     assert capsys.readouterr() == ("", f"written: {tmp_path / 'views.svg'}\nwritten: {tmp_path / 'views.html'}\n")
-    texts = ["".join(text.itertext()) for text in ElementTree.parse(tmp_path / "views.svg").iter(f"{SVG}text")]
+    texts = texts_of((tmp_path / "views.svg").read_text(encoding="utf-8"))
     assert texts.count("i30") >= 2 and texts.count("[m]") >= 8
     assert {"importance", "crop", "erord+", "emask-"} < set(texts)
     items, others = Page((tmp_path / "views.html").read_text(encoding="utf-8")).tables.values()
     assert "[m]" in {cell for row in items for cell in row} and others[0][1].startswith("rtrl: user ")
 
 
+def texts_of(svg):
+    return ["".join(text.itertext()) for text in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+
+
 def test_what_retrieval_finds_is_shown_with_what_is_in_the_sequence_too():
-    shown = (
+    shown = views.SequenceViews(
         ["a", "b", "c"],
-        [1, 0, 3],
+        [0.25, 0, 0.75],
         {"crop": [None, 2, 3]},
         {"b": "A <long> name"},
-        {"next_item": "d", "rtrl": ("u", ["c", "x"]), "ertrl+": None},
+        next_item="d",
+        retrieved={"rtrl": ("u", ["c", "x"]), "ertrl+": None},
     )
-    tree = ElementTree.fromstring(picture(*shown))
-    texts = ["".join(text.itertext()) for text in tree.iter(f"{SVG}text")]
+    texts = texts_of(picture(shown))
     # the sequence, what the crop leaves, what is retrieved: long names are told once, items by their numbers
     assert "A <long> name" in texts and [text for text in texts if text.isdigit()] == ["1", "2", "3", "2", "3", "3"]
     assert [text for text in texts if text.endswith("%")] == ["25 %", "0 %", "75 %"]
-    assert len(list(tree.iter(f"{SVG}circle"))) == 2
-    (_, items), (caption, others) = Page(rendering.views_html(*shown)).tables.items()
-    assert [row[0] for row in items] == ["", "1. a", "2. A <long> name", "3. c"] and "go on with d;" in caption
+    (_, items), (caption, others) = Page(rendering.views_html(shown)).tables.items()
+    assert [row[0] for row in items] == ["", "1. a", "2. A <long> name", "3. c"]
+    assert caption == "Sequences of other users with the next item d; items with a number are above too"
     assert others == [["", "rtrl: user u"], ["1", "3. c"], ["2", "x"]]
 
 
@@ -393,9 +399,9 @@ def test_names_from_files_are_shown_as_text_and_kept_in_data(tmp_path):
 
 
 def test_names_from_files_are_text_in_views_too():
-    retrieved = {"next_item": "i1", "rtrl": (EVIL, ["i1", "i3"]), "ertrl+": None}
-    shown = (["i1", "i2"], [1, 3], {"crop": [1, None]}, {"i1": EVIL}, retrieved)
-    assert rendering.views(*shown).splitlines() == [
+    retrieved = {"rtrl": (EVIL, ["i1", "i3"]), "ertrl+": None}
+    shown = views.SequenceViews(["i1", "i2"], [0.25, 0.75], {"crop": [1, None]}, {"i1": EVIL}, "i1", retrieved)
+    assert rendering.views_text(shown).splitlines() == [
         " " * (len(SAFE) + 5) + "importance    crop",
         f"  1  {SAFE}      25.0       1",
         f"  2  i2{' ' * (len(SAFE) - 2)}      75.0",
@@ -404,8 +410,32 @@ def test_names_from_files_are_text_in_views_too():
         "ertrl+: no other user has this next item",
         "(* is in the sequence above too)",
     ]
-    texts = ["".join(text.itertext()) for text in ElementTree.fromstring(picture(*shown)).iter(f"{SVG}text")]
-    assert printable(EVIL, lines=True) in texts
+    assert SAFE in texts_of(picture(shown))
+
+
+def extent(svg):
+    """The width and height of a picture, in points."""
+    return [float(size) for size in re.findall(r'(?:width|height)="([\d.]+)pt"', svg)[:2]]
+
+
+def test_no_title_is_cut_and_other_scripts_have_room():
+    """Titles are written at 60 degrees over the bars; the picture is as large as they need."""
+
+    def shown(title):
+        return picture(views.SequenceViews(["i1", "i2"], [0.5, 0.5], {"crop": [1, 2]}, {"i2": title}))
+
+    short, long, wide = (extent(shown(title)) for title in ("short", 25 * "m", 25 * "漢"))
+    title = 25 * 0.974 * 9.5  # DejaVu's m is .974 of the size of the font
+    assert long[1] - short[1] > 0.5 * title * math.sin(math.pi / 3) and long[0] > title * math.cos(math.pi / 3)
+    assert wide[1] - short[1] > 0.4 * title
+    assert max(map(len, texts_of(shown(50 * "m")))) == 30
+
+
+def test_a_heatmap_has_titles_as_they_are_without_formulas():
+    axis = rendering.heatmap(explanation_of("$x$ and $y$")).axes[0]
+    axis.figure.canvas.draw()
+    label = axis.get_xticklabels()[0]
+    assert label.get_text() == "$x$ and $y$" and not label.get_parse_math()
 
 
 class Terminal(io.StringIO):
@@ -466,7 +496,7 @@ def test_retrieval_is_shown_as_the_training_retrieves(whose, experiment, monkeyp
     index = SameTargetIndex(*(dataset.inter_feat[field] for field in (dataset.iid_field, dataset.uid_field)))
     row = int(index.n_candidates.argmax())
     user = dataset.id2token(dataset.uid_field, int(dataset.inter_feat[dataset.uid_field][row]))
-    views.retrieved(trained, user, generator=torch.Generator().manual_seed(1))
+    views.views_of_user(trained, user, generator=torch.Generator().manual_seed(1))
     ((_, sequences, importance, _, score, at_most, _),) = built
     assert (score, at_most) == (whose, 7)
     last = (dataset.inter_feat[dataset.uid_field] == dataset.token2id(dataset.uid_field, user)).nonzero()[-1]

@@ -9,7 +9,7 @@ from recbole_ec4srec import ConfigError, LossTerm, Operator, register_loss, regi
 from recbole_ec4srec.config.keys import KEYS
 from recbole_ec4srec.config.objective import ADDED_DEFAULTS, LOSSES, OPERATORS, VIEWS, operator_of
 from recbole_ec4srec.data.operators import view_by
-from recbole_ec4srec.inference.views import augmentations
+from recbole_ec4srec.inference.views import views_of_items
 from recbole_ec4srec.model.objective import Losses
 from recbole_ec4srec.reporting.picture import picture
 
@@ -218,10 +218,10 @@ def test_it_is_given_its_ratio(make_config):
 def test_it_stands_in_tables_and_pictures():
     register_operator(operator())
     ratios = {"mu_c": 0.5, "mu_m": 0.5, "mu_r": 0.5, "mu_e": 0.5}
-    found = augmentations([0.1, 0.2, 0.3], ratios)
-    assert found["mine"] == [3, 2, 1]
-    assert list(found)[:3] == ["crop", "mask", "reorder"]
-    assert ">mine</text>" in picture(["a", "b", "c"], [0.1, 0.2, 0.3], found, {}, {})
+    shown = views_of_items(["a", "b", "c"], [0.1, 0.2, 0.3], ratios)
+    assert shown.views["mine"] == [3, 2, 1]
+    assert list(shown.views)[:3] == ["crop", "mask", "reorder"]
+    assert ">mine</text>" in picture(shown)
 
 
 @pytest.mark.parametrize(

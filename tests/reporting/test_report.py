@@ -31,24 +31,21 @@ def test_a_training_that_is_resumable_has_a_page(state, tmp_path, capsys):
     assert capsys.readouterr() == ("", f"written: {output}\n")
     page = Page(output.read_text(encoding="utf-8"))
     tables = page.tables
-    assert (
-        page.texts["title"] == page.texts["h1"] == ["EC4SRec on tiny"] and "4 epochs (finished)" in page.texts["p"][0]
+    assert page.texts["title"] == page.texts["h1"] == ["EC4SRec on tiny"]
+    best, minutes = small.trainer.best, small.trainer.seconds / 60
+    assert page.texts["p"][0].replace("\n", " ") == (
+        f"4 epochs (finished) in {minutes:.0f} minutes. The best on the validation set is epoch {best['epoch']}, "
+        f"with NDCG@10 {best['valid']['ndcg@10']:.4f}."
     )
     assert [row[0] for row in tables["Epochs"][1:]] == ["1", "2", "3", "4"]
     updates = tables["Instances whose most important item changed"]
-    assert (
-        [row[0] for row in updates[1:]] == ["2", "4"] and updates[1][1] == "the first" and updates[2][1].endswith("%")
-    )
-    best = small.trainer.best
+    changed = small.trainer.history[3]["update"]["changed"]
+    assert updates[1:] == [["2", "the first"], ["4", f"{100 * changed:.1f} %"]]
     metrics = dict(tables[f"Of the best epoch, {best['epoch']}"][1:])
     assert metrics["ndcg@10"] == f"{best['valid']['ndcg@10']:.4f}"
     assert {"rec", "cl", "sl", "cl_pos", "cl_neg", "sl_pos"} < set(page.texts["text"])
-    assert (
-        page.texts["text"].count("epoch")
-        == page.texts["text"].count("importance update")
-        == page.tags.count("svg")
-        == 3
-    )
+    counts = [page.texts["text"].count("epoch"), page.texts["text"].count("importance update"), page.tags.count("svg")]
+    assert counts == [3, 3, 3]
 
 
 def test_the_views_of_a_sequence_are_a_part_of_the_page_where_asked_for(state, tmp_path):
@@ -113,10 +110,17 @@ def write(file, record):
     return file
 
 
-def write_state(file, config, epochs, finished=True):
-    text = config if isinstance(config, str) else json.dumps(config)
-    torch.save({"format": resume._FORMAT, "settings": text, "history": epochs, "finished": finished}, file)
-    return file
+@pytest.fixture
+def write_state(experiment):
+    """``write_state(file, config, epochs)``: the state of a training, with another configuration and other epochs."""
+    small = experiment()
+
+    def write(file, config, epochs):
+        text = config if isinstance(config, str) else json.dumps(config)
+        resume.save_state(file, small.trainer, small.train_data, settings=text, history=epochs, finished=True)
+        return file
+
+    return write
 
 
 def test_a_control_stands_beside_a_record(tmp_path):
@@ -228,7 +232,7 @@ def test_a_text_in_any_place_is_a_text_on_the_page(text):
         (lambda config, epochs: epochs.append(torch.ones(2)), "epochs, 4: got tensor([1., 1.]), allowed is values by"),
     ],
 )
-def test_a_state_that_is_no_trainings_is_told_with_the_place(tmp_path, change, message):
+def test_a_state_that_is_no_trainings_is_told_with_the_place(tmp_path, write_state, change, message):
     config, epochs = copy.deepcopy((RECORD["config"], RECORD["epochs"]))
     read_run(write_state(tmp_path / "x.state", config, epochs))
     change(config, epochs)

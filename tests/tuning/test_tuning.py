@@ -128,7 +128,7 @@ SPACES = {  # section 5.1.4
 
 @pytest.mark.parametrize("model", SPACES)
 def test_the_papers_spaces_come_with_the_models_that_use_their_keys(model, make_config):
-    assert tuning.space.read_space(tuning.search._shipped(model)) == {
+    assert tuning.space.read_space(tuning.search.shipped_space(model)) == {
         key: ("choice", SPACES[model][key]) for key in SPACES[model]
     }
     for position in (0, -1):
@@ -325,7 +325,7 @@ def test_a_stopped_search_goes_on_and_ends_as_the_unbroken_one(algo, space, trie
     os.remove("found.jsonl")
     tried.clear()
     tried.scores[order[7]] = KeyboardInterrupt()
-    with pytest.raises(KeyboardInterrupt, match="the same command goes on after 7 trials"):
+    with pytest.raises(KeyboardInterrupt, match="the same command resumes after 7 trials"):
         search(params_file, **options)
 
     tried.clear()
@@ -448,7 +448,7 @@ def test_a_worker_of_ray_that_dies_is_a_failed_trial(space, tried, monkeypatch):
         results = {"best_valid_result": {"x": value}, "test_result": {"x": value}}
         return {"record": {"params": config["point"], **result, **results, "seconds": 0}}
 
-    monkeypatch.setattr(tuning, "_trial_of_ray", trial)
+    monkeypatch.setattr(tuning.engines, "trial_of_ray", trial)
     params_file = space("lambda choice [0.1,0.2,0.3,0.4]")
     assert search(params_file, tool="Ray", early_stop=30)["params"] == {"lambda": 0.1}
     reasons = {record["params"]["lambda"]: record.get("reason", "") for record in journal()}
