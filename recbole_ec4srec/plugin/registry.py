@@ -187,7 +187,7 @@ def get_final_config_dict(original, self):
     theirs_or_ours = packages <= {"recbole", "recbole_ec4srec"}
     known = known_keys(self) | set(keys.KEYS)
     recbole_keys.refuse_unknown({**self.file_config_dict, **self.variable_config_dict}, known, theirs_or_ours)
-    recbole_keys.tell_unknown(self.cmd_config_dict, known)
+    recbole_keys.warn_of_unknown(self.cmd_config_dict, known)
     keys.validate_common(final)
     model = self.model
     if is_ours(self.model_class):
