@@ -43,7 +43,7 @@ def test_every_value_is_refused_in_words_or_runs(title):
     assert tried.number > 20
 
 
-@pytest.mark.parametrize("model", [*dict.fromkeys(registry._recboles_models()), *VARIANTS])
+@pytest.mark.parametrize("model", [*dict.fromkeys(registry.recbole_models()), *VARIANTS])
 def test_recboles_defaults_and_ours_pass(model):
     kind = registry.get_model(model).type.name
     needed = NEED.get(model, NEED["context"] if kind == "CONTEXT" else {})
