@@ -31,6 +31,7 @@ from recbole.utils import get_model, get_trainer, init_seed
 from recbole.utils.case_study import full_sort_topk
 
 import recbole_ec4srec
+from recbole_ec4srec.console import command_line
 from recbole_ec4srec.data import operators
 from recbole_ec4srec.data.importance import normalise
 from recbole_ec4srec.data.retrieval import GuidedRetrieval, SameTargetIndex
@@ -478,13 +479,13 @@ def main():
     parser.add_argument("--captum_instances", type=int, default=128)
     parser.add_argument("--only", help=f"some of {','.join(SECTIONS)}")
     args = parser.parse_args()
-    sys.argv = sys.argv[:1]  # RecBole reads it
     torch.set_num_threads(args.threads)
     versions = f"torch {torch.__version__}, recbole {recbole.__version__}, captum {captum.__version__}"
     ours = f"recbole_ec4srec {recbole_ec4srec.__version__}, Python {platform.python_version()}"
     print(f"{args.dataset}, {args.threads} threads, {ours}, {versions}, numpy {np.__version__}")
-    for name in args.only.split(",") if args.only else SECTIONS:
-        SECTIONS[name](args)
+    with command_line():
+        for name in args.only.split(",") if args.only else SECTIONS:
+            SECTIONS[name](args)
 
 
 if __name__ == "__main__":

@@ -87,7 +87,6 @@ def _run(args):
 def main(argv=None) -> int:
     console.end_with_the_reader()
     args = _arguments(argv)
-    sys.argv = sys.argv[:1]  # where RecBole would read our options as its own
     console.log_to_stderr(args, logging.WARNING)
     console.run(lambda: _run(args), args, "the same command goes on with what is left")
     return 0
