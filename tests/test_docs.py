@@ -23,10 +23,12 @@ from page_figures import Recorded, agree, label_and_figure, tables
 from recbole.config import Config
 
 import recbole_ec4srec
+from recbole_ec4srec.commands import run_hyper, run_recbole
 from recbole_ec4srec.config.keys import EXPLAINERS, KEYS
 from recbole_ec4srec.config.objective import ADDED_DEFAULTS, LOSSES, OPERATORS
 from recbole_ec4srec.config.schedule import update_schedule
 from recbole_ec4srec.experiments import __main__ as experiments
+from recbole_ec4srec.experiments import explanations, training
 
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md")), ROOT / "docs" / "tour.ipynb"]
@@ -162,11 +164,11 @@ def checkout(movies, tmp_path, monkeypatch):
         assert params_file is None or Path(params_file).is_file()
 
     monkeypatch.setattr(Config, "_set_default_parameters", cut)
-    monkeypatch.setattr("recbole_ec4srec.commands.run_recbole.run", train)
-    monkeypatch.setattr("recbole_ec4srec.commands.run_hyper.search", search)
-    monkeypatch.setattr("recbole_ec4srec.experiments.training.record_missing", lambda *_: None)
+    monkeypatch.setattr(run_recbole, "run", train)
+    monkeypatch.setattr(run_hyper, "search", search)
+    monkeypatch.setattr(training, "record_missing", lambda *_: None)
     for name in ("recovery", "faithfulness"):
-        monkeypatch.setattr(f"recbole_ec4srec.experiments.explanations.{name}", lambda args: None)
+        monkeypatch.setattr(explanations, name, lambda args: None)
     monkeypatch.syspath_prepend(tmp_path)
     for name in ("properties", "dataset", "results"):
         shutil.copytree(ROOT / name, tmp_path / name)
