@@ -17,7 +17,7 @@ from recbole_ec4srec.reporting.picture import picture
 from recbole_ec4srec.storage.settings import differences, plain_settings
 
 
-def sequence_of(args, run=None) -> tuple:
+def sequence_of(args: argparse.Namespace, run: dict | None = None) -> tuple:
     """What ``rendering.views`` and others show of a sequence; a checkpoint has to be of the training ``run``."""
     generator = torch.Generator().manual_seed(args.seed)
     found = {}

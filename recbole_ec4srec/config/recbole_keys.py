@@ -62,25 +62,6 @@ class Intervals(Rule):
         return "an interval such as [5,inf), or several, separated by ;"
 
 
-class _Split(Rule):
-    """One of RecBole's splits; the split by time is new in RecBole 1.2.1."""
-
-    def __init__(self):
-        self.rules = {"LS": one_of("valid_and_test", "valid_only", "test_only"), "RS": _RATIOS}
-        if hasattr(Dataset, "time_based_split"):
-            self.rules["TS"] = _RATIOS
-
-    def _parse(self, value):
-        if not isinstance(value, Mapping) or len(value) != 1 or not self.rules.keys() >= value.keys():
-            raise ValueError
-        for name, how in value.items():
-            self.rules[name].parse(how)
-        return value
-
-    def __str__(self):
-        return "; or ".join(f"{{'{name}': {rule}}}" for name, rule in self.rules.items())
-
-
 def _is_encoding(value):
     try:
         return bool(codecs.lookup(value))
@@ -134,6 +115,14 @@ _RATIOS = Value(
     lambda ratios: len(ratios) == 3 and all(Number(0).parse(ratio) >= 0 for ratio in ratios) and ratios[0] > 0,
 )
 _LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
+_SPLITS: dict[str, Rule] = {"LS": one_of("valid_and_test", "valid_only", "test_only"), "RS": _RATIOS}
+if hasattr(Dataset, "time_based_split"):  # new in RecBole 1.2.1
+    _SPLITS["TS"] = _RATIOS
+_SPLIT = Value(
+    Mapping,
+    "; or ".join(f"{{'{name}': {rule}}}" for name, rule in _SPLITS.items()),
+    lambda split: len(split) == 1 and all(name in _SPLITS and _SPLITS[name].parse(split[name]) for name in split),
+)
 _METRIC = Value(
     str,
     "one of " + ", ".join(kind.__name__ for kind in metrics_dict.values()),
@@ -152,7 +141,7 @@ _CLIPPING = {
     **_each(FLAG, "error_if_nonfinite foreach"),
 }
 _EVALUATION = {
-    "split": _Split(),
+    "split": _SPLIT,
     "group_by": _one_of_or_none("user", "none"),
     "order": one_of("RO", "TO"),
     "mode": Either((_MODE, Parts({"valid": _MODE, "test": _MODE}))),

@@ -89,9 +89,8 @@ def name_of(model_class: type) -> str:
 
 def register_variants() -> None:
     """Let RecBole find the models of this package, under the paper's spellings too; safe to call twice."""
-    spellings = {name: spelling for spelling, name in ALIASES.items()}
     for name in variants.VARIANTS:
-        register_model(getattr(model, name), *([spellings[name]] if name in spellings else []))
+        register_model(getattr(model, name), *(spelling for spelling, of in ALIASES.items() if of == name))
 
 
 # --- Config: each wraps the method of the same name -------------------------------------------------------------------
