@@ -122,7 +122,7 @@ def _config(attributes):
     from recbole.utils import get_model
 
     config = Config.__new__(Config)
-    vars(config).update({name: _whole(value) for name, value in attributes.items()})
+    vars(config).update({name: _restored(value) for name, value in attributes.items()})
     config.compatibility_settings()
     config.yaml_loader = config._build_yaml_loader()
     with suppress(ValueError, AttributeError, ImportError):  # a class of the user's own may be known by no name
@@ -133,7 +133,7 @@ def _config(attributes):
     return config
 
 
-def _whole(value):
+def _restored(value):
     """A value from what :func:`_plain` or :func:`_plain_parameter` made of it."""
     from recbole.utils import enum_type
 
@@ -152,8 +152,8 @@ def _whole(value):
         rows.check_format(full_check=True)  # scipy would read any memory that the indices in a file point to
         return rows.asformat(form)
     if isinstance(value, dict):
-        return {key: _whole(part) for key, part in value.items()}
-    return type(value)(map(_whole, value)) if type(value) in (list, tuple) else value
+        return {key: _restored(part) for key, part in value.items()}
+    return type(value)(map(_restored, value)) if type(value) in (list, tuple) else value
 
 
 # --- what a model keeps beside its weights ----------------------------------------------------------------------------
@@ -171,7 +171,7 @@ def other_parameter(original: Callable, model: nn.Module) -> dict:
 
 def load_other_parameter(original: Callable, model: nn.Module, values: dict | None) -> None:
     """RecBole's ``load_other_parameter``, of the values of :func:`other_parameter` or of RecBole's own function."""
-    original(model, _whole(values))
+    original(model, _restored(values))
 
 
 def _plain_parameter(value):
