@@ -47,7 +47,7 @@ class Run:
 def settings_of(model: str, dataset: str, own: dict, given: dict) -> dict:
     """The paper's settings, the data set's, a row's ``own``, and those ``given`` for all rows; later ones win.
 
-    The keys that define a variant cannot be given.
+    What makes a preset that preset cannot be given.
     """
     found = {**properties("paper.yaml"), **properties(f"dataset/{dataset}.yaml")}
     fixed = VARIANTS.get(model, {})
