@@ -25,12 +25,11 @@ import recbole
 import torch
 import torch.nn.functional as F
 from recbole.config import Config
-from recbole.data import create_dataset, data_preparation
 from recbole.trainer import Trainer
-from recbole.utils import get_model, get_trainer, init_seed
 from recbole.utils.case_study import full_sort_topk
 
 import recbole_ec4srec
+from recbole_ec4srec.console import command_line
 from recbole_ec4srec.data import operators
 from recbole_ec4srec.data.importance import normalise
 from recbole_ec4srec.data.retrieval import GuidedRetrieval, SameTargetIndex
@@ -38,6 +37,7 @@ from recbole_ec4srec.encoder.kernels.cross_entropy import linear_cross_entropy
 from recbole_ec4srec.encoder.kernels.linear import linear, product
 from recbole_ec4srec.explain import build_explainer
 from recbole_ec4srec.inference import TrainedModel, recommend
+from recbole_ec4srec.training.build import build
 
 PAPER = {"train_batch_size": 256, "MAX_ITEM_LIST_LENGTH": 50, "metrics": ["Hit", "NDCG"], "topk": [5, 10]}
 NO_CONTRAST = {"lambda": 0, "lambda_cl_pos": 0, "lambda_cl_neg": 0, "lambda_sl_pos": 0}
@@ -49,11 +49,8 @@ class Setup:
     def __init__(self, args, model, **settings):
         paths = {"data_path": args.data_path, "show_progress": False, "valid_metric": "NDCG@10"}
         self.config = Config(model, args.dataset, config_dict={**paths, **PAPER, **settings})
-        init_seed(self.config["seed"], True)
-        self.train_data, self.valid_data, self.test_data = data_preparation(self.config, create_dataset(self.config))
+        _, self.train_data, self.valid_data, self.test_data, self.model, self.trainer = build(self.config)
         self.dataset = self.train_data._dataset
-        self.model = get_model(self.config["model"])(self.config, self.dataset)
-        self.trainer = get_trainer(self.config["MODEL_TYPE"], self.config["model"])(self.config, self.model)
         self.steps_per_epoch = len(self.train_data)
 
     def train(self, steps):
@@ -478,13 +475,13 @@ def main():
     parser.add_argument("--captum_instances", type=int, default=128)
     parser.add_argument("--only", help=f"some of {','.join(SECTIONS)}")
     args = parser.parse_args()
-    sys.argv = sys.argv[:1]  # RecBole reads it
     torch.set_num_threads(args.threads)
     versions = f"torch {torch.__version__}, recbole {recbole.__version__}, captum {captum.__version__}"
     ours = f"recbole_ec4srec {recbole_ec4srec.__version__}, Python {platform.python_version()}"
     print(f"{args.dataset}, {args.threads} threads, {ours}, {versions}, numpy {np.__version__}")
-    for name in args.only.split(",") if args.only else SECTIONS:
-        SECTIONS[name](args)
+    with command_line():
+        for name in args.only.split(",") if args.only else SECTIONS:
+            SECTIONS[name](args)
 
 
 if __name__ == "__main__":

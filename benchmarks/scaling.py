@@ -13,7 +13,6 @@ import argparse
 import json
 import multiprocessing
 import resource
-import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -50,7 +49,6 @@ def measure(folder, steps, settings, threads):
 
     import recbole_ec4srec  # noqa: F401
 
-    sys.argv = sys.argv[:1]
     torch.set_num_threads(threads)
     paths = {"data_path": str(folder), "checkpoint_dir": str(folder), "show_progress": False}
     config = Config("EC4SRec", "generated", config_dict={**paths, **settings})
@@ -111,7 +109,6 @@ def ertrl(folder, threads):
     from recbole_ec4srec.data import ImportanceTable
 
     generate(folder, 6_040, 3_416, 1_000_000)
-    sys.argv = sys.argv[:1]
     torch.set_num_threads(threads)
     config = Config("EC4SRec", "generated", config_dict={"data_path": str(folder), "checkpoint_dir": str(folder)})
     train_data, _, _ = data_preparation(config, create_dataset(config))
@@ -158,5 +155,7 @@ if __name__ == "__main__":
     parser.add_argument("what", choices=SECTIONS)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
+    from recbole_ec4srec.console import command_line
+
+    with command_line(), tempfile.TemporaryDirectory() as name:
         SECTIONS[args.what](Path(name), args.threads)

@@ -1,4 +1,4 @@
-"""What the commands share: options, what they tell beside their results, and how they end."""
+"""What the commands share: options, messages beside the results, and how they end."""
 
 from __future__ import annotations
 
@@ -6,79 +6,106 @@ import argparse
 import logging
 import signal
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Callable, TypeVar
 
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from recbole_ec4srec.errors import RunError, printable
 
-_told = logging.getLogger(__name__)
+_messages = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 
-def tell(text: str) -> None:
-    """Say on stderr what is being done, unless the command was asked to be quiet."""
-    _told.info(printable(str(text), lines=True))
+def tell(text: object) -> None:
+    """Say on stderr what is being done, unless the command has ``--quiet``."""
+    _messages.info(printable(str(text), lines=True))
 
 
-def show(text: str) -> None:
-    """Print a result that a person reads."""
+def show(text: object) -> None:
+    """Print a result for a person to read."""
     print(printable(str(text), lines=True))
 
 
 def warn(text: str) -> None:
     """Say on stderr that a result is not what it could be."""
-    _told.warning(text)
+    _messages.warning(text)
 
 
 def parser(prog: str, description: str, epilog: str) -> argparse.ArgumentParser:
     """A parser that keeps the lines of its ``epilog``, where the examples are."""
-    kept = argparse.RawDescriptionHelpFormatter
-    return argparse.ArgumentParser(prog=prog, description=description, epilog=epilog, formatter_class=kept)
+    raw = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(prog=prog, description=description, epilog=epilog, formatter_class=raw)
 
 
-def add_options(parser, verbose: str = "tell what is being done", quiet: str = "tell errors alone") -> None:
+def add_options(
+    parser: argparse.ArgumentParser, verbose: str = "log what is being done", quiet: str = "print errors only"
+) -> None:
+    """Add ``--verbose``, ``--quiet`` and ``--traceback``; the first two texts are their help."""
     parser.add_argument("-v", "--verbose", action="store_true", help=verbose)
     parser.add_argument("-q", "--quiet", action="store_true", help=quiet)
-    parser.add_argument("--traceback", action="store_true", help="show where an error was raised")
+    parser.add_argument("--traceback", action="store_true", help="print where an error was raised")
 
 
-def show_bars(args) -> bool:
-    """Whether there is a person who looks at them."""
+def show_bars(args: argparse.Namespace) -> bool:
+    """Whether progress bars are shown: stderr is a terminal, and the command is not quiet."""
     return sys.stderr.isatty() and not args.quiet
 
 
-def log_to_stderr(args, level: int = logging.ERROR) -> None:
-    """Let RecBole's log and that of trainings go to stderr, from ``level`` on, or all that a person would read."""
+def log_to_stderr(args: argparse.Namespace, level: int = logging.ERROR) -> None:
+    """Write the log of RecBole and of trainings to stderr, from ``level`` on; with ``--verbose`` from INFO on."""
     logging.basicConfig(level=logging.INFO if args.verbose else level, format="%(message)s", force=True)
 
 
 def end_with_the_reader() -> None:
-    """A reader that has seen enough (``| head``) ends the command without a word."""
+    """If the reader of the output ends (``| head``), the command ends without a message."""
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
-def run(command, args, go_on: str = "the same command starts anew"):
-    """Call ``command``; where it cannot go on, end with the message alone, on stderr, and status 1.
+@contextmanager
+def command_line(settings: Sequence[str] = ()) -> Iterator[None]:
+    """In the block RecBole, whose Config reads ``sys.argv``, finds only these arguments there."""
+    argv, sys.argv = sys.argv, [*sys.argv[:1], *settings]
+    try:
+        yield
+    finally:
+        sys.argv = argv
 
-    A refusal of the machine's (a full disk, a folder that cannot be written) tells what and where by itself. Ctrl-C
+
+def run(
+    command: Callable[[], Result],
+    args: argparse.Namespace,
+    go_on: str = "the same command starts anew",
+    settings: Sequence[str] = (),
+) -> Result:
+    """Call ``command``; on an error that a user can correct, print it in one line to stderr and end with status 1.
+
+    The messages of the operating system (a full disk, a folder that cannot be written) name the file themselves. Ctrl-C
     ends with status 130.
 
     Args:
-        args: what :func:`add_options` added, parsed.
-        go_on: what can be done after Ctrl-C, where what was interrupted does not say so itself.
+        args: the parsed options, with those of :func:`add_options`.
+        go_on: what can be done after Ctrl-C, if the interrupted function does not say so itself.
+        settings: the part of the command line that is for RecBole's Config.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
-    _told.handlers, _told.propagate = [handler], False
-    _told.setLevel(logging.ERROR if args.quiet else logging.INFO)
+    _messages.handlers, _messages.propagate = [handler], False
+    _messages.setLevel(logging.ERROR if args.quiet else logging.INFO)
     try:
-        return command()
+        with command_line(settings):
+            return command()
     except (RunError, OSError) as error:
         if args.traceback:
             raise
         print("error:", printable(" ".join(str(error).splitlines())), file=sys.stderr)
         sys.exit(1)
-    except (ProcessRaisedException, ProcessExitedException) as error:  # of several processes; it has the traceback
+    except (
+        ProcessRaisedException,
+        ProcessExitedException,
+    ) as error:  # from one of several processes, with its traceback
         print("error:", printable(str(error).strip(), lines=True), file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt as interrupt:

@@ -1,43 +1,33 @@
-"""What a user can mend is told in one line: what is wrong, where, and what to do. Anything else keeps its traceback.
+"""Errors that a user can correct: the message says in one line what is wrong, where, and what to do.
 
-A message quotes files, whose text must not act on what shows it: see :func:`printable`.
+A message quotes files, whose text must not control the terminal that shows it: see :func:`printable`.
 """
 
 from __future__ import annotations
 
 
 def printable(text: str, lines: bool = False) -> str:
-    """``text`` with an escape such as ``\\x1b`` in the place of each character that acts on what shows it.
+    """``text`` with an escape such as ``\\x1b`` for each character that acts on the terminal or page that shows it.
 
     These are the control characters (C0, DEL and C1, so all sequences that move a terminal's cursor or change its
     title), those that change the direction of what follows (U+202A to U+202E, U+2066 to U+2069), and what cannot be
     written into a page (surrogates, U+FFFE, U+FFFF).
 
     Args:
-        lines: keep newlines and tabs, of a text that was laid out with them.
+        lines: keep newlines and tabs.
     """
     return text.translate(_LINES if lines else _ACTING)
 
 
-def _escapes(*codes):
-    return {code: chr(code).encode("unicode_escape").decode("ascii") for of_kind in codes for code in of_kind}
-
-
-_ACTING = _escapes(
-    range(0x20),
-    range(0x7F, 0xA0),
-    range(0x202A, 0x202F),
-    range(0x2066, 0x206A),
-    range(0xD800, 0xE000),
-    (0xFFFE, 0xFFFF),
-)
+_RANGES = ((0, 0x20), (0x7F, 0xA0), (0x202A, 0x202F), (0x2066, 0x206A), (0xD800, 0xE000), (0xFFFE, 0x10000))
+_ACTING = {code: chr(code).encode("unicode_escape").decode("ascii") for ends in _RANGES for code in range(*ends)}
 _LINES = {code: escape for code, escape in _ACTING.items() if chr(code) not in "\t\n"}
 
 
 class RunError(ValueError):
-    """A run cannot start or go on; what the message quotes from files is made fit to be shown."""
+    """A run cannot start or continue; what the message quotes from files is made :func:`printable`."""
 
-    def __init__(self, message):
+    def __init__(self, message: object) -> None:
         super().__init__(printable(str(message), lines=True))
 
 

@@ -11,12 +11,9 @@ import numpy as np
 import pytest
 import torch
 from recbole.config import Config
-from recbole.data import create_dataset, data_preparation
-from recbole.quick_start import quick_start
-from recbole.utils import get_model, init_seed
 from small import SMALL, SMALL_EC4SREC, write_inter
 
-import recbole_ec4srec  # noqa: F401
+from recbole_ec4srec.training.build import build
 
 #: The checkout.
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,12 +64,7 @@ class Experiment:
 
     def __init__(self, config):
         self.config = config
-        init_seed(config["seed"], True)
-        self.dataset = create_dataset(config)
-        self.train_data, self.valid_data, self.test_data = data_preparation(config, self.dataset)
-        init_seed(config["seed"] + config["local_rank"], True)
-        self.model = get_model(config["model"])(config, self.train_data._dataset).to(config["device"])
-        self.trainer = quick_start.get_trainer(config["MODEL_TYPE"], config["model"])(config, self.model)
+        vars(self).update(build(config)._asdict())
 
     def fit(self, **options):
         return self.trainer.fit(self.train_data, self.valid_data, show_progress=False, **options)

@@ -19,11 +19,16 @@ import numpy as np
 import pytest
 import yaml
 from conftest import ROOT, write_inter
+from page_figures import Recorded, agree, label_and_figure, tables
 from recbole.config import Config
 
 import recbole_ec4srec
+from recbole_ec4srec.commands import run_hyper, run_recbole
 from recbole_ec4srec.config.keys import EXPLAINERS, KEYS
 from recbole_ec4srec.config.objective import ADDED_DEFAULTS, LOSSES, OPERATORS
+from recbole_ec4srec.config.schedule import update_schedule
+from recbole_ec4srec.experiments import __main__ as experiments
+from recbole_ec4srec.experiments import explanations, training
 
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md")), ROOT / "docs" / "tour.ipynb"]
@@ -159,11 +164,11 @@ def checkout(movies, tmp_path, monkeypatch):
         assert params_file is None or Path(params_file).is_file()
 
     monkeypatch.setattr(Config, "_set_default_parameters", cut)
-    monkeypatch.setattr("recbole_ec4srec.commands.run_recbole.run", train)
-    monkeypatch.setattr("recbole_ec4srec.commands.run_hyper.search", search)
-    monkeypatch.setattr("recbole_ec4srec.experiments.training.record_missing", lambda *_: None)
+    monkeypatch.setattr(run_recbole, "run", train)
+    monkeypatch.setattr(run_hyper, "search", search)
+    monkeypatch.setattr(training, "record_missing", lambda *_: None)
     for name in ("recovery", "faithfulness"):
-        monkeypatch.setattr(f"recbole_ec4srec.experiments.explanations.{name}", lambda args: None)
+        monkeypatch.setattr(explanations, name, lambda args: None)
     monkeypatch.syspath_prepend(tmp_path)
     for name in ("properties", "dataset", "results"):
         shutil.copytree(ROOT / name, tmp_path / name)
@@ -204,12 +209,76 @@ def test_the_pages_are_built_without_a_warning(tmp_path):
     assert (tmp_path / "built" / "index.html").is_file()
 
 
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """The tables of the experiments, made anew from the records; results/ has those of trained models beside them."""
+    folder = tmp_path_factory.mktemp("results")
+    (folder / "records").symlink_to(ROOT / "results" / "records")
+    for name, dataset in [("table3", "amazon-beauty"), ("table3", "ml-100k"), ("figure5", "amazon-beauty")]:
+        experiments.main([name, "--datasets", dataset, "--seeds", "1", "2", "3", f"--output={folder}", "-q"])
+    experiments.main(["figure3", "--datasets", "amazon-beauty", f"--output={folder}", "-q"])
+    return Recorded(folder, ROOT / "results")
+
+
+def test_figures_of_the_readme_are_those_of_the_records(recorded):
+    rows = next(rows for columns, rows in tables(README) if columns[:2] == ["model", "NDCG@10"])
+    assert len(rows) == 7
+    for model, *cells in rows:
+        row = recorded.row("table3-amazon-beauty", model.replace("EC4SRec without L_cl+", "EC4SRec, tuned"))
+        values = [row["NDCG@10"], row["paper.3"], row["HR@10"], row["paper.1"], str(len(row["seeds"].split(",")))]
+        assert [*map(agree, cells, values)] == [True] * 5, (model, cells, values)
+
+
+def differences(recorded, rows, table, metric, name=str):
+    """The figures of rows ``model | against | difference | interval | p``, each with the value of the records."""
+    for model, against, *cells in rows:
+        labels = [label_and_figure(cell) for cell in (model, against)]
+        for label, figure in labels:
+            if figure:
+                yield label, figure, recorded.row(table, name(label))[metric]
+        values = recorded.difference(table, *(name(label) for label, _ in labels), metric)
+        yield from zip([model] * 3, cells, values)
+
+
+def diagnosis(recorded, kind, rows, columns):
+    """The same of rows ``model | …``; of several columns of the records the one that the model has."""
+    for model, *cells in rows:
+        row = recorded.row(f"diagnosis-{kind}-amazon-beauty", re.sub(r" \(.*", "", model))
+        for cell, names in zip(cells, columns):
+            yield model, cell, next((f"{row[name]} {row.get(f'∇ {name}', '')}" for name in names if row[name]), "")
+
+
+def test_figures_of_the_findings_are_those_of_the_records(recorded):
+    beauty, views, losses, figure5, figure3, movies = (rows for _, rows in tables(ROOT / "docs" / "findings.md"))
+    first_update = str(update_schedule(150, 5, [])[0])
+    found = [
+        *differences(recorded, beauty, "table3-amazon-beauty", "NDCG@10"),
+        *differences(recorded, figure5, "figure5-amazon-beauty", "NDCG@5"),
+        *differences(recorded, figure3, "figure3-amazon-beauty", "NDCG@5", "EC4SRec, {}".format),
+        *diagnosis(recorded, "views", views, (["another anchor"], ["cl_1", "cl_pos_1"], ["cl_neg"], ["sl", "sl_pos"])),
+        *diagnosis(recorded, "losses", losses, (["rec"], ["cl_pos"], ["cl_neg"], ["sl", "sl_pos"])),
+        *diagnosis(
+            recorded,
+            "representations",
+            [[row[0], *row[5:]] for row in losses],
+            (["alignment"], ["uniformity of sequences"]),
+        ),
+    ]
+    for model, *cells in movies:
+        row = recorded.row("table3-ml-100k", model)
+        guided = first_update if model.startswith("EC4SRec") else ""
+        values = [row["NDCG@10"], row["paper.3"], row["HR@10"], row["paper.1"], row["epoch"], guided]
+        found += zip([model] * 6, cells, values)
+    assert len(found) > 150
+    assert [row for row in found if not agree(*row[1:])] == []
+
+
 @pytest.mark.parametrize("page", [README, ROOT / "docs" / "findings.md"], ids=lambda page: page.name)
-def test_figures_are_those_of_the_records(page):
-    found, results = (file.read_text(encoding="utf-8") for file in (page, ROOT / "docs" / "results.md"))
-    claimed = set(re.findall(r"(?<!\d)[-+]?\.\d{4}\b", found))
-    assert claimed
-    assert [figure for figure in claimed if figure.replace(".", "0.") not in results] == []
+def test_figures_in_the_text_of_a_page_are_whole_figures_of_the_results(page):
+    text, results = (file.read_text(encoding="utf-8") for file in (page, ROOT / "docs" / "results.md"))
+    recorded = {abs(float(figure)) for figure in re.findall(r"(?<![\d.])\d\.\d{4}\b", results)}
+    claimed = re.findall(r"(?<!\d)\.\d{4}\b", re.sub(r"^\|.*", "", text, flags=re.M))
+    assert [figure for figure in claimed if float(figure) not in recorded] == []
 
 
 def test_there_are_two_commands_one_that_trains_and_one_that_tests():

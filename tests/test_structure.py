@@ -1,4 +1,4 @@
-"""Where code may be: layers that import only what is below them, and few modules at the top."""
+"""What holds for all code: layers that import only what is below them, few modules at the top, types and style."""
 
 import ast
 import subprocess
@@ -14,11 +14,23 @@ PACKAGE = Path(recbole_ec4srec.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
+def run(*command):
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_each_part_imports_only_those_below_it():
-    check = "from importlinter.cli import lint_imports_command as check; check()"
-    done = subprocess.run([sys.executable, "-c", check, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
+    run("-c", "from importlinter.cli import lint_imports_command as check; check()", "--no-cache")
     assert "ignore_imports" not in (ROOT / ".importlinter").read_text()
+
+
+def test_types_are_right(tmp_path):
+    run("-m", "mypy", f"--cache-dir={tmp_path}")
+
+
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=" ".join)
+def test_style_is_right(command):
+    run("-m", "ruff", *command, "--no-cache", ".")
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(PACKAGE)))

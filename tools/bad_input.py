@@ -1,7 +1,7 @@
-"""What the commands answer to bad data and settings: ``python tools/bad_input.py > docs/errors.md`` tells it.
+"""The messages for bad data and settings: ``python tools/bad_input.py > docs/errors.md`` writes the page.
 
-Every row is a command over the folder ``dataset/shop`` and the message that it ends with, alone and with status 1; … in
-it stands for the words of a library, which differ by version.
+Each row is a command on the folder ``dataset/shop`` and the message with which it ends, with status 1; … stands for
+words of a library, which differ by version.
 """
 
 from pathlib import Path
@@ -333,7 +333,7 @@ SETTINGS = [
         "update_epochs: got [4], allowed is epochs from 1 to 3 (epochs: 3)",
     ),
     (
-        "a preset that would be another model",
+        "a variant that would be another model",
         {},
         "--model=DuoRec --num_updates=2",
         "num_updates: got 2, allowed is 0 for DuoRec: with another value it is another model, see EC4SRec",
@@ -504,7 +504,7 @@ GOOD = [
 SECTIONS = {"Data": DATA, "Settings": SETTINGS, "While training": TRAINING}
 
 
-def prepare(files):
+def write_files(files):
     """Make the files of a row in the working folder."""
     files = files if isinstance(files, dict) else {FILE: files}
     for name, content in {FILE: shop(), **files}.items():

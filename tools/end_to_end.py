@@ -9,7 +9,6 @@ import inspect
 import io
 import json
 import os
-import sys
 import tempfile
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from recbole.utils import get_trainer
 
 from recbole_ec4srec.commands import ec4srec
 from recbole_ec4srec.commands.run_recbole import main as run_recbole_command
+from recbole_ec4srec.console import command_line
 from recbole_ec4srec.reporting.markdown import markdown_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -121,10 +121,10 @@ OF_MODEL = {
 
 
 def sizes(name):
-    """Those of ``SIZES`` that a model of RecBole's has."""
+    """The ``SIZES`` that a model of RecBole has."""
     file = Path(recbole.__file__).parent / "properties" / "model" / f"{name}.yaml"
-    has = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
-    return {key: value for key, value in SIZES.items() if key in (has or {})}
+    defaults = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
+    return {key: value for key, value in SIZES.items() if key in (defaults or {})}
 
 
 def settings_of(kind, name):
@@ -137,9 +137,9 @@ def models():
     return [
         (kind, name)
         for kind in KINDS
-        for name, found in inspect.getmembers(importlib.import_module(f"recbole.model.{kind}_recommender"))
-        if inspect.isclass(found) and found.__module__.startswith(f"recbole.model.{kind}_recommender.")
-        if issubclass(found, AbstractRecommender)
+        for name, value in inspect.getmembers(importlib.import_module(f"recbole.model.{kind}_recommender"))
+        if inspect.isclass(value) and value.__module__.startswith(f"recbole.model.{kind}_recommender.")
+        if issubclass(value, AbstractRecommender)
     ]
 
 
@@ -169,15 +169,12 @@ def call(command, *arguments, **settings):
     """
     given = [*arguments, *(f"--{key}={value}" for key, value in settings.items())]
     out, err = io.StringIO(), io.StringIO()
-    argv, sys.argv = sys.argv, ["command", *given]
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with command_line(given), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             command()
     except SystemExit as end:
         if end.code:
             raise Failed(err.getvalue()) from None
-    finally:
-        sys.argv = argv
     return out.getvalue()
 
 
@@ -260,9 +257,9 @@ if __name__ == "__main__":
     psutil.cpu_percent = lambda interval: 0.0  # RecBole measures for a second after each run
     with tempfile.TemporaryDirectory() as folder:
         write_data(Path(folder))
-        here, sys.argv = Path.cwd(), sys.argv[:1]
+        here = Path.cwd()
         os.chdir(folder)
-        with contextlib.redirect_stdout(io.StringIO()):  # FEARec prints as it is built
+        with command_line(), contextlib.redirect_stdout(io.StringIO()):  # FEARec prints as it is built
             text = page()
         os.chdir(here)
     print(text, end="")

@@ -1,8 +1,8 @@
-"""Killed anywhere, a training that is gone on with ends as the unbroken one: ``python tools/faults.py`` tells.
+"""A training that is killed anywhere and resumed ends like the uninterrupted one: ``python tools/faults.py`` shows it.
 
-One process imports everything and forks the trainings. A forked one counts the calls of Python and C functions inside
-of a phase of the training and sends itself SIGKILL at a call that was drawn: so a kill comes at random, and the phases
-of milliseconds get as many as those of minutes.
+One process imports everything and forks the trainings. A forked one counts the calls of Python and C functions in each
+phase of the training and sends itself SIGKILL at a randomly drawn call, so phases of milliseconds are hit as often as
+phases of minutes.
 """
 
 import json
@@ -133,7 +133,7 @@ def same(one, other):
 
 
 def main(folder: Path, seed: int = 1) -> int:
-    """Kill and go on; how many of the trainings ended as the unbroken one."""
+    """Kill and resume; the number of trainings that ended like the uninterrupted one."""
     rng = random.Random(seed)
     starts = [(rng.randint(1, 30), rng.randint(4, 12)) for _ in range(40)]
     write_inter(folder, "tiny", {f"u{i}": [f"i{(a + k) % 30}" for k in range(n)] for i, (a, n) in enumerate(starts)})
@@ -148,10 +148,10 @@ def main(folder: Path, seed: int = 1) -> int:
         assert forked(where, None) == 0
         ended = same(left_behind(where), unbroken)
         good += ended
-        went_on = "after epoch" in (where / "output").read_text()
+        resumed = "after epoch" in (where / "output").read_text()
         print(
             f"{number:2}. killed in {phase}, at call {call} of {calls[phase]}; {temporary} half-written files, "
-            f"{'gone on with' if went_on else 'begun anew'}: {'the same' if ended else 'ANOTHER'} end",
+            f"{'resumed' if resumed else 'started again'}: {'the same' if ended else 'ANOTHER'} end",
             flush=True,
         )
     print(f"{good} of {len(kills)}")

@@ -4,24 +4,24 @@ from recbole_ec4srec.plugin.hooks import ADDED, HOOKS, OVERRIDDEN, REPLACED, WRA
 from recbole_ec4srec.reporting.markdown import markdown_table
 
 KINDS = {
-    WRAPPED: "ours is called in its place, with it and its arguments",
-    REPLACED: "ours stands in its place",
+    WRAPPED: "ours is called in its place, with RecBole's function and its arguments",
+    REPLACED: "ours takes its place",
     ADDED: "RecBole has no such name; `{name}` is that of each model, in each of its spellings",
-    OVERRIDDEN: "a method that classes of ours override; RecBole's own classes are as they were",
+    OVERRIDDEN: "a method that our classes override; RecBole's own classes are unchanged",
 }
 
 PAGE = """\
 # What importing changes in RecBole
 
 Written by `python tools/hooks_page.py` from `plugin/hooks.py`, the table that the package reads. RecBole has no plugin
-mechanism, so `import recbole_ec4srec` puts functions and names of ours into it: those below, and no others, which the
-tests compare before and after. They were written for {written_for}. A RecBole in which one of them
-is missing or takes other arguments is refused when the package is imported, in a line that names it.
+mechanism, so `import recbole_ec4srec` puts its own functions and names into it. This is the complete list: the tests
+compare RecBole before and after the import. It was written for {written_for}. If one of them is missing in the
+installed RecBole, or takes other arguments, the import ends with an error that names it.
 
-Outside RecBole, for it needs them: numpy gets back `complex_`, `float_` and `unicode_`, scipy's `dok_matrix` its
-`_update`; anomaly detection, which importing RecBole switches on, is switched off; known warnings of libraries are left
-out. `torch.load` and `torch.save` are PyTorch's own; modules of RecBole that read or write checkpoints see a `torch`
-with others."""
+Outside RecBole: numpy gets back `complex_`, `float_` and `unicode_`, and scipy's `dok_matrix` its `_update`, because
+RecBole needs them. Anomaly detection, which importing RecBole switches on, is switched off. Known warnings of libraries
+are not shown. `torch.load` and `torch.save` are unchanged; only modules of RecBole that read or write checkpoints get
+others."""
 
 
 def page():

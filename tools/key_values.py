@@ -1,7 +1,7 @@
-"""Values for every key, RecBole's and ours, and what becomes of each.
+"""Values for every key, RecBole's and ours: which are refused.
 
-``python tools/key_values.py`` prints what was tried. What each key may hold is told here a second time, from RecBole's
-documentation and source, and not taken from the rules.
+``python tools/key_values.py`` prints what was tried. What each key may hold is written here a second time, from
+RecBole's documentation and source, not from the rules.
 """
 
 import copy

@@ -1,8 +1,8 @@
-"""Which versions hold: the fast tests on the lowest and the newest versions that ``setup.cfg`` allows.
+"""Supported versions: the fast tests on the lowest and the newest versions that ``setup.cfg`` allows.
 
-Prints the table of docs/versions.md, each row when its tests end; ``python tools/versions.py lowest`` is one row. Each
-row is a fresh virtual environment in the folder for temporary files: gigabytes, and gone when its tests have ended. A
-row whose interpreter is not there (``python3.9`` …) is left out, and that is told.
+Prints the table of docs/versions.md, each row when its tests end; ``python tools/versions.py lowest`` prints one row.
+Each row has a new virtual environment (gigabytes) in the folder for temporary files, removed when its tests end. A
+row whose interpreter (``python3.9`` …) is not installed is left out, with a message.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[1]
 SETUP = (CHECKOUT / "setup.cfg").read_text(encoding="utf-8")
 LOWEST = re.findall(r"^ +([\w-]+)>=([\d.]+)(?!.*>= \"3.12\")", SETUP, re.MULTILINE)
-#: Row: its Python, and what pip may choose from beside what ``setup.cfg`` says.
+#: Each row: its Python, and the constraints beside those of ``setup.cfg``.
 ROWS = {
     "lowest": ("python3.9", [f"{package}=={version}" for package, version in LOWEST]),
     "RecBole 1.2.0": ("python3.10", ["recbole==1.2.0"]),
@@ -35,10 +35,10 @@ def install(folder: Path, interpreter: str, constraints: list[str]) -> Path:
     """The interpreter of a new environment in ``folder`` that has the package and what its tests need."""
     subprocess.run([interpreter, "-m", "venv", folder / "venv"], check=True)
     (folder / "constraints.txt").write_text("\n".join(constraints), encoding="utf-8")
-    found = folder / "venv/bin/python"
+    python = folder / "venv/bin/python"
     options = ["--quiet", "--constraint", folder / "constraints.txt", "--editable", f"{CHECKOUT}[test,tune]"]
-    subprocess.run([found, "-m", "pip", "install", *options], check=True)
-    return found
+    subprocess.run([python, "-m", "pip", "install", *options], check=True)
+    return python
 
 
 def test(python: Path) -> list:
@@ -66,8 +66,8 @@ def main(names: list[str]) -> int:
             python = install(Path(folder), interpreter, constraints)
             versions = subprocess.run([python, "-c", PRINT_VERSIONS], check=True, stdout=subprocess.PIPE, text=True)
             passed, failed, *rest = test(python)
-        found = [name, *versions.stdout.split(), passed, failed, *rest]
-        print(f"| {' | '.join(map(str, found))} |", flush=True)
+        row = [name, *versions.stdout.split(), passed, failed, *rest]
+        print(f"| {' | '.join(map(str, row))} |", flush=True)
         held = held and passed > 0 and failed == 0
     return 0 if held else 1
 

@@ -1,10 +1,11 @@
-"""What the options of several commands have in common."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
 import argparse
-import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Callable
 
 from recbole_ec4srec import console
 from recbole_ec4srec.config import recbole_keys
@@ -12,27 +13,34 @@ from recbole_ec4srec.config.keys import KEYS
 from recbole_ec4srec.errors import ConfigError
 
 ITEMS = "oldest first: one text with spaces between the ids, or several, each an id that may hold spaces"
-HISTORIES = """histories: .csv, .tsv, RecBole's .inter or .jsonl with the columns user and item (perhaps timestamp),
-an interaction a row, or user and items (separated by spaces, in JSON a list), a history a row; columns may have
-the names that the training had"""
+HISTORIES = """histories: .csv, .tsv, RecBole's .inter or .jsonl. Either one interaction per row, with the columns user,
+item and optionally timestamp; or one history per row, with the columns user and items (separated by spaces, in JSON a
+list). Columns may also have the names that they have in the data set of the training"""
 
 
-def add_command(commands, name: str, function, summary: str, epilog: str) -> argparse.ArgumentParser:
-    """The parser of a command of ``ec4srec``; ``function(args)`` is what it does."""
+def add_command(
+    commands: argparse._SubParsersAction, name: str, function: Callable, summary: str, epilog: str
+) -> argparse.ArgumentParser:
+    """Add a command to ``ec4srec``, which calls ``function(args)``; its parser."""
     raw = argparse.RawDescriptionHelpFormatter
-    found = commands.add_parser(name, help=summary, description=summary, formatter_class=raw, epilog=epilog)
-    found.set_defaults(function=function)
-    console.add_options(found)
-    return found
+    command = commands.add_parser(name, help=summary, description=summary, formatter_class=raw, epilog=epilog)
+    command.set_defaults(function=function)
+    console.add_options(command)
+    return command
 
 
-def add_checkpoint(parser, group=None, **options) -> None:
-    """The options that say which trained model is meant."""
-    (group or parser).add_argument("--checkpoint", type=Path, help="what a training saved", **options)
+def add_checkpoint(
+    parser: argparse.ArgumentParser, group: argparse._MutuallyExclusiveGroup | None = None, required: bool = False
+) -> None:
+    """The options that name the trained model; ``--checkpoint`` may be one of a group of alternatives."""
+    text = "the best model that a training saved (.pth)"
+    (group or parser).add_argument("--checkpoint", type=Path, required=required, help=text)
     parser.add_argument("--data_path", help="the folder of the data set's folder (default: as in the training)")
 
 
-def file_of(*suffixes):
+def file_of(*suffixes: str) -> Callable[[str], Path]:
+    """The type of an option that is a file with one of these suffixes."""
+
     def file(text):
         if Path(text).suffix not in suffixes:
             raise argparse.ArgumentTypeError(f"got {text}, allowed are the suffixes {', '.join(suffixes)}")
@@ -41,38 +49,44 @@ def file_of(*suffixes):
     return file
 
 
-def positive(text):
+def positive(text: str) -> int:
+    """The type of an option that is an integer >= 1."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"got {text}, allowed is an integer >= 1")
     return number
 
 
-def items_of(args) -> list:
-    """The ids of ``--items``: one text is split at spaces, of several each is an id."""
+def items_of(args: argparse.Namespace) -> list[str]:
+    """The ids in ``--items``: one text is split at spaces; of several texts each is an id."""
     return args.items[0].split() if len(args.items) == 1 else args.items
 
 
-def files_of(text):
+def files_of(text: str | None) -> list[str] | None:
+    """The files in ``--config_files``, which are separated by spaces."""
     return text.strip().split() if text else None
 
 
-def parse_settings(parser, quiet):
-    """The command's own options, and what they, or an output that nobody watches, mean among RecBole's settings; the
-    command line keeps the settings."""
-    console.add_options(parser, "tell what is for debugging too", quiet)
-    args, sys.argv[1:] = parser.parse_known_args()
-    asked = {} if console.show_bars(args) else {"show_progress": False}
+def parse_settings(
+    parser: argparse.ArgumentParser, quiet: str
+) -> tuple[argparse.Namespace, dict[str, object], list[str]]:
+    """The options of a command, RecBole's settings that follow from them, and the arguments that are settings.
+
+    Progress bars are switched off if stderr is no terminal. ``quiet`` is the help of ``--quiet``.
+    """
+    console.add_options(parser, "log messages for debugging too", quiet)
+    args, arguments = parser.parse_known_args()
+    settings: dict[str, object] = {} if console.show_bars(args) else {"show_progress": False}
     if args.verbose or args.quiet:
-        asked["state"] = "WARNING" if args.quiet else "DEBUG"
-    return args, asked
+        settings["state"] = "WARNING" if args.quiet else "DEBUG"
+    return args, settings, arguments
 
 
-def check_settings(arguments) -> None:
-    """Refuse what RecBole would not read of the command line, which it only warns of, if at all.
+def check_settings(arguments: Sequence[str]) -> None:
+    """Refuse arguments that RecBole would ignore, with a warning or without one.
 
     Raises:
-        ConfigError: something is no ``--key=value``, or a key that nobody reads.
+        ConfigError: one is not ``--key=value``, or has a key that nothing reads.
     """
     for argument in arguments:
         if not argument.startswith("--") or argument.count("=") != 1:

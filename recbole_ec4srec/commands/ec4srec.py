@@ -1,8 +1,8 @@
-"""``ec4srec``: what people do with a trained model."""
+"""``ec4srec``: use a trained model."""
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 
 from recbole_ec4srec import console
 from recbole_ec4srec.commands import explain, recommend, report, views
@@ -12,11 +12,11 @@ from recbole_ec4srec.version import __version__
 def _parser():
     parser = console.parser(
         "ec4srec",
-        "What people do with a trained model.",
+        "Use a trained model: explain, recommend, show views, report.",
         "examples:\n"
         "  ec4srec explain --checkpoint=saved/EC4SRec.pth --user=196\n"
         "  ec4srec recommend --checkpoint=saved/EC4SRec.pth --input=histories.csv --output=best.csv\n"
-        "  ec4srec COMMAND --help      has more",
+        "  ec4srec COMMAND --help      options and more examples",
     )
     parser.add_argument("--version", action="version", version=f"recbole_ec4srec {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -25,10 +25,9 @@ def _parser():
     return parser
 
 
-def main(argv=None) -> None:
-    """Run the command; ends with status 1 and one line where it cannot go on, 2 for options that do not exist."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command; on an error it ends with one line and status 1, for options that do not exist with 2."""
     console.end_with_the_reader()
     args = _parser().parse_args(argv)
-    sys.argv = sys.argv[:1]  # where RecBole would read our options as its own
     console.log_to_stderr(args)
     console.run(lambda: args.function(args), args)

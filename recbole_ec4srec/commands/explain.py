@@ -1,7 +1,8 @@
-"""``ec4srec explain``: what a model recommends, and which items of the history that comes from."""
+"""``ec4srec explain``: what a model recommends, and how important each item of the history is for it."""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import pandas as pd
@@ -24,14 +25,14 @@ from recbole_ec4srec.reporting import rendering
 def _explain(args):
     trained = TrainedModel(args.checkpoint, args.data_path)
     histories = _histories(args, trained)
-    found = explain_sequences(trained, histories, args.topk, args.explainer, args.filter_seen)
-    if not found:
+    explanations = explain_sequences(trained, histories, args.topk, args.explainer, args.filter_seen)
+    if not explanations:
         raise DataError("the model knows no item of these histories")
     for file in args.output:
-        rendering.WRITERS[file.suffix](file, found)
+        rendering.WRITERS[file.suffix](file, explanations)
         tell(f"written: {file}")
     if not args.output:
-        show("\n\n".join(map(rendering.text, found)))
+        show("\n\n".join(map(rendering.text, explanations)))
 
 
 def _histories(args, trained):
@@ -46,13 +47,13 @@ def _histories(args, trained):
     return known[known["user"].isin(args.user)]
 
 
-def add_to(commands) -> None:
+def add_to(commands: argparse._SubParsersAction) -> None:
     """Add the command to those of ``ec4srec``."""
     explain = add_command(
         commands,
         "explain",
         _explain,
-        "What a model recommends, and how much each item of the history matters for it.",
+        "What a model recommends, and how important each item of the history is for it.",
         f"{HISTORIES}\n\nexamples:\n"
         "  ec4srec explain --checkpoint=saved/EC4SRec.pth --user=196\n"
         "  ec4srec explain --checkpoint=saved/EC4SRec.pth --items='50 181 172' --explainer occlusion saliency\n"
@@ -61,13 +62,13 @@ def add_to(commands) -> None:
     )
     add_checkpoint(explain, required=True)
     whose = explain.add_mutually_exclusive_group(required=True)
-    whose.add_argument("--user", nargs="+", help="users of the data set, with all their interactions")
+    whose.add_argument("--user", nargs="+", help="users of the data set; all their interactions are their histories")
     whose.add_argument("--items", nargs="+", metavar="ITEM", help=f"the items of one history, {ITEMS}")
     whose.add_argument("--input", type=Path, help="a file of histories, see below")
     explain.add_argument("--topk", type=positive, default=5, help="items recommended (default: %(default)s)")
-    explain.add_argument("--filter_seen", action="store_true", help="recommend nothing that is in the history")
-    explain.add_argument("--explainer", nargs="+", help="one or several (default: the one of the training)")
+    explain.add_argument("--filter_seen", action="store_true", help="do not recommend items of the history")
+    explain.add_argument("--explainer", nargs="+", help="one or several explainers (default: that of the training)")
     kinds = tuple(rendering.WRITERS)
     explain.add_argument(
-        "--output", type=file_of(*kinds), nargs="+", default=[], help=f"{', '.join(kinds)} (default: a table here)"
+        "--output", type=file_of(*kinds), nargs="+", default=[], help=f"{', '.join(kinds)} (default: print a table)"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -30,19 +31,19 @@ def _recommend(args):
         tell(f"{counts['unknown']} interactions were left out: the model does not know their {kinds} items")
 
 
-def add_to(commands) -> None:
+def add_to(commands: argparse._SubParsersAction) -> None:
     """Add the command to those of ``ec4srec``."""
     recommend = add_command(
         commands,
         "recommend",
         _recommend,
-        "The best next items for many histories, of users that the model has seen or not.",
+        "The best next items for many histories, of users of the training or of others.",
         f"{HISTORIES}\n\nexamples:\n"
         "  ec4srec recommend --checkpoint=saved/EC4SRec.pth --input=histories.csv --output=best.csv\n"
         "  ec4srec recommend --checkpoint=saved/SASRec.pth --input=new.inter --topk=20 --filter_seen | head",
     )
     add_checkpoint(recommend, required=True)
     recommend.add_argument("--input", type=Path, required=True, help="a file of histories, see below")
-    recommend.add_argument("--topk", type=positive, default=10, help="items a user (default: %(default)s)")
-    recommend.add_argument("--filter_seen", action="store_true", help="leave out what is in the history")
-    recommend.add_argument("--output", type=file_of(".csv", ".jsonl"), help=".csv or .jsonl (default: CSV here)")
+    recommend.add_argument("--topk", type=positive, default=10, help="items per user (default: %(default)s)")
+    recommend.add_argument("--filter_seen", action="store_true", help="do not recommend items of the history")
+    recommend.add_argument("--output", type=file_of(".csv", ".jsonl"), help=".csv or .jsonl (default: print CSV)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from recbole_ec4srec.commands.arguments import add_checkpoint, add_command, file_of
@@ -17,21 +18,23 @@ def _report(args):
     tell(f"written: {args.output}")
 
 
-def add_to(commands) -> None:
+def add_to(commands: argparse._SubParsersAction) -> None:
     """Add the command to those of ``ec4srec``."""
-    about = add_command(
+    command = add_command(
         commands,
         "report",
         _report,
         "A page about a training, finished or not: curves, importance updates, metrics, configuration.",
         "examples:\n"
-        "  ec4srec report --run=saved                      of a training with --resume=auto, also while it runs\n"
+        "  ec4srec report --run=saved                      a training with --resume=auto, also while it runs\n"
         "  ec4srec report --run=saved --checkpoint=saved/EC4SRec.pth --user=196        with the views of a sequence\n"
         "  ec4srec report --run=results/records/RUN.json --control=results/records/CONTROL.json",
     )
-    about.add_argument("--run", required=True, help="a record of an experiment, a .state file, or a folder of these")
-    about.add_argument("--control", help="the same of a training to compare it with")
-    about.add_argument("--output", type=file_of(".html"), default=Path("report.html"), help="(default: %(default)s)")
-    add_checkpoint(about)
-    about.add_argument("--user", help="whose last training sequence is shown with its views, with --checkpoint")
-    about.set_defaults(explainer=None, seed=0)
+    command.add_argument("--run", required=True, help="a record of an experiment, a .state file, or a folder of these")
+    command.add_argument("--control", help="the same, for a training to compare it with")
+    command.add_argument("--output", type=file_of(".html"), default=Path("report.html"), help="(default: %(default)s)")
+    add_checkpoint(command)
+    command.add_argument(
+        "--user", help="with --checkpoint: the user whose last training sequence is shown with its views"
+    )
+    command.set_defaults(explainer=None, seed=0)

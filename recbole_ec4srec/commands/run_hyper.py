@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from recbole_ec4srec import console
 from recbole_ec4srec.commands.arguments import check_settings, files_of, parse_settings
 from recbole_ec4srec.tuning.search import search
@@ -14,7 +12,7 @@ def main() -> None:
     parser = console.parser(
         "run_hyper",
         "Search hyper-parameters of a model of RecBole or of recbole_ec4srec on the validation set. "
-        "Any setting: --key=value. A search that was killed goes on with the same command.",
+        "Any setting: --key=value. The same command resumes a search that was interrupted.",
         "examples:\n"
         "  run_hyper --model=EC4SRec --dataset=ml-100k --algo=bayes --max_evals=50\n"
         "  run_hyper --model=EC4SRec --dataset=ml-100k --tool=Ray --algo=random --max_evals=50\n"
@@ -22,23 +20,36 @@ def main() -> None:
     )
     parser.add_argument("--model", "-m", help="name of the model (default: that of the files)")
     parser.add_argument("--dataset", "-d", help="name of the data set (default: that of the files)")
-    parser.add_argument("--config_files", help="YAML files, separated by spaces; later ones win")
-    parser.add_argument("--params_file", help="the space, in RecBole's format (default: the paper's for --model)")
+    parser.add_argument("--config_files", help="YAML files, separated by spaces; later files win")
+    parser.add_argument(
+        "--params_file", help="the search space, in RecBole's format (default: the paper's for --model)"
+    )
     parser.add_argument(
         "--output_file", default="hyper_example.result", help="(default: %(default)s); beside it a journal, .jsonl"
     )
-    parser.add_argument("--display_file", help="an HTML page with a plot of the trials")
+    parser.add_argument("--display_file", help="write an HTML page with a plot of the trials")
     parser.add_argument("--algo", default="exhaustive", choices=("exhaustive", "random", "bayes"))
-    parser.add_argument("--max_evals", type=int, default=10, help="trials of random and bayes (default: %(default)s)")
-    parser.add_argument("--early_stop", type=int, default=10, help="trials without a better one (default: %(default)s)")
-    parser.add_argument("--tool", default="Hyperopt", choices=("Hyperopt", "Ray"), help="one trial at a time, or many")
-    parser.add_argument("--max_concurrent", type=int, help="trials of Ray at a time (default: one for each CPU or GPU)")
-    args, asked = parse_settings(parser, "tell warnings alone, no bars, and the best trial")
+    parser.add_argument(
+        "--max_evals", type=int, default=10, help="number of trials of random and bayes (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--early_stop",
+        type=int,
+        default=10,
+        help="stop after this many trials without a better one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--tool", default="Hyperopt", choices=("Hyperopt", "Ray"), help="Hyperopt: one trial at a time; Ray: several"
+    )
+    parser.add_argument(
+        "--max_concurrent", type=int, help="with Ray: trials at a time (default: one for each CPU or GPU)"
+    )
+    args, asked, settings = parse_settings(parser, "print only warnings and the best trial, no progress bars")
     options = {name: value for name, value in vars(args).items() if name not in ("verbose", "quiet", "traceback")}
     options["config_files"] = files_of(args.config_files)
 
     def search_space():
-        check_settings(sys.argv[1:])
+        check_settings(settings)
         search(**options, asked=asked)
 
-    console.run(search_space, args)
+    console.run(search_space, args, settings=settings)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 
 from recbole_ec4srec import console
 from recbole_ec4srec.commands.arguments import check_settings, files_of, parse_settings
@@ -17,24 +16,24 @@ def main() -> None:
         "Train and test a model of RecBole or of recbole_ec4srec. Any setting: --key=value.",
         "examples:\n"
         "  run_recbole --model=EC4SRec --dataset=ml-100k --epochs=40 --num_updates=3\n"
-        "  run_recbole --model=EC4SRec --dataset=ml-100k --resume=auto     goes on where it was interrupted\n"
+        "  run_recbole --model=EC4SRec --dataset=ml-100k --resume=auto     resumes if it was interrupted\n"
         "  run_recbole --model=SASRec --dataset=ml-100k --config_files='properties/paper.yaml my.yaml' -q",
     )
     parser.add_argument("--model", "-m", default="EC4SRec", help="name of the model (default: %(default)s)")
     parser.add_argument("--dataset", "-d", default="ml-100k", help="name of the data set (default: %(default)s)")
-    parser.add_argument("--config_files", help="YAML files, separated by spaces; later ones win")
+    parser.add_argument("--config_files", help="YAML files, separated by spaces; later files win")
     parser.add_argument("--nproc", type=int, default=1, help="processes on this machine (default: %(default)s)")
     parser.add_argument("--ip", default="localhost", help="address of the master (default: %(default)s)")
     parser.add_argument("--port", default="5678", help="port of the master (default: %(default)s)")
     parser.add_argument("--world_size", type=int, default=-1, help="processes on all machines (default: --nproc)")
     parser.add_argument("--group_offset", type=int, default=0, help="rank of this machine's first process")
-    args, asked = parse_settings(parser, "tell warnings alone, no bars, and the test result as JSON")
+    args, asked, settings = parse_settings(parser, "print only warnings and the test result as JSON, no progress bars")
     processes = {name: getattr(args, name) for name in ("nproc", "world_size", "ip", "port", "group_offset")}
 
     def train():
-        check_settings(sys.argv[1:])
+        check_settings(settings)
         result = run(args.model, args.dataset, files_of(args.config_files), asked, **processes)
         if args.quiet and result:
             print(json.dumps(result["test_result"]))
 
-    console.run(train, args)
+    console.run(train, args, settings=settings)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+
 import torch
 import yaml
 
@@ -15,7 +17,7 @@ from recbole_ec4srec.reporting.picture import picture
 from recbole_ec4srec.storage.settings import differences, plain_settings
 
 
-def sequence_of(args, run: dict | None = None) -> views.SequenceViews:
+def sequence_of(args: argparse.Namespace, run: dict | None = None) -> views.SequenceViews:
     """The views that the arguments ask for; a checkpoint has to be of the training ``run``."""
     generator = torch.Generator().manual_seed(args.seed)
     if args.checkpoint:
@@ -42,13 +44,13 @@ def _views(args):
     tell(f"written: {args.output}")
 
 
-def add_to(commands) -> None:
+def add_to(commands: argparse._SubParsersAction) -> None:
     """Add the command to those of ``ec4srec``."""
     views = add_command(
         commands,
         "views",
         _views,
-        "What each augmentation makes of one sequence, random and explanation guided.",
+        "What each augmentation makes of one sequence, at random and guided by importance.",
         "examples:\n"
         "  ec4srec views --items='a b c d e' --importance .05 .4 .1 .35 .1\n"
         "  ec4srec views --checkpoint=saved/EC4SRec.pth --user=196 --output=views.svg",
@@ -56,8 +58,8 @@ def add_to(commands) -> None:
     whose = views.add_mutually_exclusive_group(required=True)
     add_checkpoint(views, whose)
     whose.add_argument("--items", nargs="+", metavar="ITEM", help=f"a sequence, {ITEMS}")
-    views.add_argument("--user", help="whose last training sequence is shown, with --checkpoint")
-    views.add_argument("--explainer", help="what tells importance, with --checkpoint (default: that of the training)")
-    views.add_argument("--importance", type=float, nargs="+", default=[], help="a number for each of --items")
-    views.add_argument("--seed", type=int, default=0, help="of what is drawn (default: %(default)s)")
-    views.add_argument("--output", type=file_of(".svg", ".html"), help=".svg or .html (default: a table here)")
+    views.add_argument("--user", help="with --checkpoint: the user whose last training sequence is shown")
+    views.add_argument("--explainer", help="with --checkpoint: the explainer (default: that of the training)")
+    views.add_argument("--importance", type=float, nargs="+", default=[], help="with --items: the importance of each")
+    views.add_argument("--seed", type=int, default=0, help="seed of the random numbers (default: %(default)s)")
+    views.add_argument("--output", type=file_of(".svg", ".html"), help=".svg or .html (default: print a table)")

@@ -1,39 +1,37 @@
 """Our configuration keys: what they may hold, and which combinations make sense.
 
-Everything a user can set is checked here, once, when RecBole's ``Config`` is built, before any data is loaded.
-The defaults live in ``properties/model/*.yaml``; what a key means is told beside it there. A term of the loss or an
-operator with a key of its own brings its default along.
+They are checked once, when RecBole's ``Config`` is built, before any data is loaded. The defaults and the meaning of
+each key are in ``properties/model/*.yaml``; a term of the loss or an operator with a new key brings its default along.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, Callable
 
 from recbole_ec4srec.config.objective import ADDED_DEFAULTS, NEGATIVE, POSITIVE, operator_words, warmup_losses
-from recbole_ec4srec.config.recbole_keys import GENERAL, listed
-from recbole_ec4srec.config.rules import FLAG, Number, Value, Words, check, one_of, refuse
+from recbole_ec4srec.config.recbole_keys import GENERAL, WHOLE, listed
+from recbole_ec4srec.config.rules import FLAG, Number, Rule, Value, Words, check, one_of, refuse
 from recbole_ec4srec.config.variants import VARIANTS
 from recbole_ec4srec.errors import ConfigError
 
 #: The classes behind the values of the key ``explainer``, by name; :mod:`recbole_ec4srec.explain` fills it.
-EXPLAINERS: dict = {}
-#: What finds the class of an explainer by the part of its name after a prefix; filled there, too.
-EXPLAINERS_BY_PREFIX: dict = {}
+EXPLAINERS: dict[str, type] = {}
+#: Functions that find the class of an explainer by the part of its name after a prefix; filled there, too.
+EXPLAINERS_BY_PREFIX: dict[str, Callable[[str], type]] = {}
 CAPTUM = "captum:"
-#: Of ``resume``: the state of this configuration, where there is one; the empty text is no state at all.
+#: A value of ``resume``: resume from the state of this configuration, if there is one.
 AUTO = "auto"
 
 
-@dataclass(frozen=True)
-class Epochs:
+class Epochs(Rule):
     """A list of epochs, counted from 1; kept in ascending order."""
 
-    def parse(self, value):
+    def _parse(self, value):
         given = [] if value is None else value if isinstance(value, (list, tuple)) else [value]
-        epochs = [Number(1, integer=True).parse(epoch) for epoch in given]
-        if len(set(epochs)) != len(epochs):
+        epochs = {Number(1, integer=True).parse(epoch) for epoch in given}
+        if len(epochs) != len(given):
             raise ValueError
         return sorted(epochs)
 
@@ -41,10 +39,10 @@ class Epochs:
         return "a list of distinct epochs, counted from 1"
 
 
-class ExplainerName:
+class ExplainerName(Rule):
     """A name of :data:`EXPLAINERS`, or one of captum's methods by its class."""
 
-    def parse(self, value):
+    def _parse(self, value):
         if isinstance(value, str) and value.startswith(CAPTUM):
             EXPLAINERS_BY_PREFIX[CAPTUM](value[len(CAPTUM) :])
         elif value not in EXPLAINERS:
@@ -52,11 +50,11 @@ class ExplainerName:
         return value
 
     def __str__(self):
-        own = ", ".join(EXPLAINERS)
-        return f"one of {own}, or {CAPTUM}<Class> for an attribution of captum's that takes a forward function"
+        names = ", ".join(EXPLAINERS)
+        return f"one of {names}, or {CAPTUM}<Class> for an attribution of captum's that takes a forward function"
 
 
-KEYS = {
+KEYS: dict[str, Rule] = {
     "backbone": Value(str, "the name of a sequential recommender, such as SASRec", str.isidentifier),
     # views
     "augmentations": Words(partial(operator_words, POSITIVE)),
@@ -99,11 +97,11 @@ KEYS = {
 }
 
 
-def add_key(key: str, rule, default, shared) -> None:
-    """Make the key of a term or an operator known, with its default where it is new; the ``shared`` keys are known.
+def add_key(key: str, rule: Rule, default: Any, shared: frozenset[str] | set[str]) -> None:
+    """Add the key of a user's term or operator, with its default; the ``shared`` keys exist already.
 
     Raises:
-        ValueError: it is another key's name, or the default is not allowed.
+        ValueError: the name is that of another key, or the default is not allowed.
     """
     if key in shared:
         return
@@ -112,7 +110,7 @@ def add_key(key: str, rule, default, shared) -> None:
         raise ValueError(f"there is a key named {key} already; give this one another name")
     try:
         ADDED_DEFAULTS.setdefault(key, rule.parse(default))
-    except (ValueError, TypeError):
+    except ValueError:
         raise ValueError(f"the default of {key} is {default!r}, allowed is {rule}") from None
     KEYS[key] = rule
 
@@ -121,12 +119,12 @@ def validate_common(config: dict) -> None:
     """Check the keys ``ddp_backend`` and ``resume``, which every model may have, RecBole's own too.
 
     Raises:
-        ConfigError: one is out of its range, or ``resume`` is asked of several processes.
+        ConfigError: a value is not allowed, or ``resume`` is used with several processes.
     """
     check("ddp_backend", config.get("ddp_backend") or "auto", KEYS["ddp_backend"])
-    wanted = check("resume", config.get("resume") or "", KEYS["resume"])
-    if wanted and max(config.get("nproc") or 1, config.get("world_size") or 1) > 1:
-        refuse("resume", wanted, "an empty text with several processes")
+    resume = check("resume", config.get("resume") or "", KEYS["resume"])
+    if resume and max(config.get("nproc") or 1, config.get("world_size") or 1) > 1:
+        refuse("resume", resume, "an empty text with several processes")
 
 
 def validate(model: str, config: dict) -> None:
@@ -137,26 +135,26 @@ def validate(model: str, config: dict) -> None:
         config: RecBole's merged configuration, changed in place.
 
     Raises:
-        ConfigError: for a value out of its range, or a combination that cannot work.
+        ConfigError: for a value that is not allowed, or a combination that cannot work.
     """
-    for key, default in ADDED_DEFAULTS.items():
-        config.setdefault(key, default)
     for key, rule in KEYS.items():
-        if key not in config:
+        if key not in config and key not in ADDED_DEFAULTS:
             raise ConfigError(f"{key}: missing; {model} needs {rule}")
-        config[key] = check(key, config[key], rule)
-
+        config[key] = check(key, config.get(key, ADDED_DEFAULTS.get(key)), rule)
     for key, value in VARIANTS.get(model, {}).items():
         if config[key] != value:
             refuse(key, config[key], f"{value!r} for {model}: with another value it is another model, see EC4SRec")
-
     if config["explainer"] == "oracle" and not config["oracle_scores"]:
         refuse("oracle_scores", "", "a field of the interactions or a file, for explainer: oracle")
     check("loss_type", config.get("loss_type"), one_of("CE", "BPR"))
-    epochs, updates = check("epochs", config["epochs"], Number(0, integer=True)), config["num_updates"]
-    late = [epoch for epoch in config["update_epochs"] if epoch > epochs]
+    _check_schedule(check("epochs", config["epochs"], WHOLE), config["num_updates"], config["update_epochs"])
+
+
+def _check_schedule(epochs: int, num_updates: int, update_epochs: list[int]) -> None:
+    """Every importance update has an epoch, and with ``num_updates`` the first has a warm-up before it."""
+    late = [epoch for epoch in update_epochs if epoch > epochs]
     if late:
         refuse("update_epochs", late, f"epochs from 1 to {epochs} (epochs: {epochs})")
-    if not config["update_epochs"] and updates > 0 and epochs < updates + 1:
+    if not update_epochs and num_updates > max(epochs - 1, 0):
         allowed = f"at most {max(epochs - 1, 0)} with epochs: {epochs} (0 trains the warm-up only)"
-        refuse("num_updates", updates, f"{allowed}, or more epochs")
+        refuse("num_updates", num_updates, f"{allowed}, or more epochs")

@@ -1,4 +1,4 @@
-"""Where the property files are."""
+"""The folder of the property files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from pathlib import Path
 
 
 def properties_dir() -> Path:
-    """The folder of our property files: inside the installed package, or beside it in a checkout."""
+    """The folder of our property files: inside the installed package, or beside it in a checkout.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
     here = Path(__file__).resolve().parent.parent
     for folder in (here / "properties", here.parent / "properties"):
         if (folder / "model").is_dir():

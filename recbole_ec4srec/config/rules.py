@@ -1,24 +1,41 @@
-"""What a setting may hold: kinds of rules, each of which reads a value and tells in words what it allows."""
+"""What a setting may hold: kinds of rules, each of which reads a value and says in words what it allows."""
 
 from __future__ import annotations
 
 import difflib
-import functools
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any, Callable, NoReturn
 
 from recbole_ec4srec.errors import ConfigError
 
 
 class _PartRefused(ValueError):
-    """A part of a dict is refused, with the function that tells so of the dict's key."""
+    """A part of a dict is not allowed: its name, its value, and the rules of all parts."""
+
+
+class Rule:
+    """What a setting may hold; ``str(rule)`` says it in words."""
+
+    def parse(self, value: Any) -> Any:
+        """The value in its normal form.
+
+        Raises:
+            ValueError: the rule does not allow it.
+        """
+        try:
+            return self._parse(value)
+        except (TypeError, OverflowError) as error:
+            raise ValueError from error
+
+    def _parse(self, value):
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class Number:
+class Number(Rule):
     """A number between ``low`` and ``high``; the bounds themselves are allowed unless ``above`` is set."""
 
     low: float = -math.inf
@@ -26,10 +43,11 @@ class Number:
     above: bool = False
     integer: bool = False
 
-    def parse(self, value):
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral if self.integer else numbers.Real):
+    def _parse(self, value):
+        is_number = isinstance(value, numbers.Integral if self.integer else numbers.Real)
+        if not is_number or isinstance(value, bool) or not math.isfinite(value):
             raise ValueError
-        if not math.isfinite(value) or value > self.high or (value <= self.low if self.above else value < self.low):
+        if value > self.high or (value <= self.low if self.above else value < self.low):
             raise ValueError
         return value
 
@@ -40,14 +58,13 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Words:
-    """A list of distinct words out of those that ``words()`` gives; ``a,b`` and ``[a,b]`` from the command line are
-    read as lists."""
+class Words(Rule):
+    """A list of distinct words of ``words()``; the texts ``a,b`` and ``[a,b]`` of a command line are lists too."""
 
-    words: Callable
+    words: Callable[[], Iterable[str]]
     empty: bool = False
 
-    def parse(self, value):
+    def _parse(self, value):
         if value is None:
             value = []
         if isinstance(value, str):
@@ -59,41 +76,40 @@ class Words:
         return list(value)
 
     def __str__(self):
-        return f"a list of distinct words out of [{', '.join(self.words())}]" + (
-            " (may be empty)" if self.empty else ""
-        )
+        words = ", ".join(self.words())
+        return f"a list of distinct words out of [{words}]{' (may be empty)' if self.empty else ''}"
 
 
 @dataclass(frozen=True)
-class Value:
-    """A value of one type, or of one of several, that passes a test, as told in words."""
+class Value(Rule):
+    """A value of one type, or of one of several, that passes a test; ``words`` say what is allowed."""
 
-    kind: Any
-    told: str
-    passes: Callable = lambda value: True
+    kind: type | tuple[type, ...]
+    words: str
+    passes: Callable[[Any], bool] = lambda value: True
 
-    def parse(self, value):
+    def _parse(self, value):
         if not isinstance(value, self.kind) or not self.passes(value):
             raise ValueError
         return value
 
     def __str__(self):
-        return self.told
+        return self.words
 
 
 @dataclass(frozen=True)
-class Either:
+class Either(Rule):
     """What one of several rules allows."""
 
-    rules: tuple
+    rules: tuple[Rule, ...]
 
-    def parse(self, value):
+    def _parse(self, value):
         for rule in self.rules:
             try:
                 return rule.parse(value)
             except _PartRefused:
                 raise
-            except (ValueError, TypeError, OverflowError):
+            except ValueError:
                 continue
         raise ValueError
 
@@ -102,14 +118,14 @@ class Either:
 
 
 @dataclass(frozen=True)
-class ListOf:
-    """A list of what a rule allows, of ``size`` where that is given; a tuple becomes a list."""
+class ListOf(Rule):
+    """A list of what a rule allows, of ``size`` values where that is given; a tuple becomes a list."""
 
-    rule: Any
+    rule: Rule
     size: int | None = None
     empty: bool = False
 
-    def parse(self, value):
+    def _parse(self, value):
         if not isinstance(value, (list, tuple)) or not (value or self.empty):
             raise ValueError
         if self.size is not None and len(value) != self.size:
@@ -122,14 +138,14 @@ class ListOf:
 
 
 @dataclass(frozen=True)
-class DictOf:
-    """A dict by names of the user's; ``named`` says what they are, and ``size`` how many there are."""
+class DictOf(Rule):
+    """A dict whose keys the user names; ``named`` says what they are, and ``size`` how many there are."""
 
-    rule: Any
+    rule: Rule
     named: str
     size: int | None = None
 
-    def parse(self, value):
+    def _parse(self, value):
         if not isinstance(value, Mapping) or any(not isinstance(name, str) for name in value):
             raise ValueError
         if self.size is not None and len(value) != self.size:
@@ -142,29 +158,21 @@ class DictOf:
 
 
 @dataclass(frozen=True)
-class Parts:
-    """A dict of a few known keys, each with a rule; those of ``needed`` have to be there."""
+class Parts(Rule):
+    """A dict of a few known keys, each with a rule; those in ``needed`` have to be there."""
 
-    rules: dict
-    needed: tuple = ()
+    rules: dict[str, Rule]
+    needed: tuple[str, ...] = ()
 
-    def parse(self, value):
+    def _parse(self, value):
         if not isinstance(value, Mapping) or any(name not in value for name in self.needed):
             raise ValueError
         for name, part in value.items():
             try:
                 self.rules[name].parse(part)
-            except KeyError:
-                raise _PartRefused(functools.partial(self._refuse_name, name)) from None
-            except (ValueError, TypeError, OverflowError):
-                raise _PartRefused(functools.partial(self._refuse_part, name, part)) from None
+            except (KeyError, ValueError):
+                raise _PartRefused(name, part, self.rules) from None
         return value
-
-    def _refuse_name(self, name, key):
-        raise unknown(f"{key}.{name}", [f"{key}.{known}" for known in self.rules])
-
-    def _refuse_part(self, name, part, key):
-        refuse(f"{key}.{name}", part, self.rules[name])
 
     def __str__(self):
         needed = [f"{name}: {rule}" for name, rule in self.rules.items() if name in self.needed]
@@ -172,37 +180,53 @@ class Parts:
         return " ".join(["a dict with", *needed, f"and perhaps {others}" if needed else f"some of {others}"])
 
 
-def one_of(*words) -> Value:
+def one_of(*words: str) -> Value:
+    """A rule that allows these words."""
     return Value(str, "one of " + ", ".join(words), words.__contains__)
 
 
-def nearest(key: str, known, cutoff: float = 0.6) -> str | None:
-    """The known key whose spelling is next to ``key``, in capitals or not."""
-    lower = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(key.lower(), lower, n=1, cutoff=cutoff)
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The known name whose spelling is nearest to ``name``, in capitals or not; None if none is as similar as
+    ``cutoff`` (from 0 to 1, as :mod:`difflib` measures it)."""
+    lower = {other.lower(): other for other in known}
+    close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=cutoff)
     return lower[close[0]] if close else None
 
 
-def unknown(key: str, known) -> ConfigError:
-    close = nearest(key, known)
-    return ConfigError(f"{key}: no such key" + (f"; did you mean {close}?" if close else ""))
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message that refuses ``name``: the nearest known one, if there is one."""
+    close = nearest(name, known)
+    return f"; did you mean {close}?" if close else ""
 
 
-def refuse(key: str, value, allowed):
+def unknown(key: str, known: Iterable[str]) -> ConfigError:
+    """The error for a key that does not exist."""
+    return ConfigError(f"{key}: no such key{did_you_mean(key, known)}")
+
+
+def refuse(key: str, value: Any, allowed: Any) -> NoReturn:
+    """Say that a value is not allowed.
+
+    Raises:
+        ConfigError: always.
+    """
     raise ConfigError(f"{key}: got {value!r}, allowed is {allowed}")
 
 
-def check(key: str, value, rule):
+def check(key: str, value: Any, rule: Rule) -> Any:
     """The value of a key in its normal form.
 
     Raises:
-        ConfigError: the rule does not allow it; the key, the value and what is allowed are told.
+        ConfigError: the rule does not allow it; the message has the key, the value and what is allowed.
     """
     try:
         return rule.parse(value)
-    except _PartRefused as error:
-        error.args[0](key)
-    except (ValueError, TypeError, OverflowError):
+    except _PartRefused as refused:
+        name, part, rules = refused.args
+        if name not in rules:
+            raise unknown(f"{key}.{name}", [f"{key}.{known}" for known in rules]) from None
+        refuse(f"{key}.{name}", part, rules[name])
+    except ValueError:
         refuse(key, value, rule)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 
-def update_schedule(epochs: int, num_updates: int, update_epochs: list) -> list:
+def update_schedule(epochs: int, num_updates: int, update_epochs: list[int]) -> list[int]:
     """Epochs, counted from 1, at whose start the importance is recomputed (section 4.1).
 
-    ``update_epochs`` where it is given, else ``l * floor(N / (p + 1))`` for l = 1 … p with N ``epochs`` and p
+    ``update_epochs`` if it is given, else ``l * floor(N / (p + 1))`` for l = 1 … p with N ``epochs`` and p
     ``num_updates``.
     """
     if update_epochs:

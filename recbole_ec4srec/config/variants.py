@@ -4,8 +4,8 @@ from __future__ import annotations
 
 ALIASES = {"EC4SRec(SSL)": "EC4SRecSSL", "EC4SRec(SL)": "EC4SRecSL"}
 
-#: What makes a variant that variant: changing one of these keys would make it another model.
-VARIANTS = {
+#: The keys that define each variant: with another value of one of them it would be another model.
+VARIANTS: dict[str, dict[str, object]] = {
     "EC4SRec": {},
     "EC4SRecSSL": {"lambda_sl_pos": 0},
     "EC4SRecSL": {"lambda_cl_pos": 0, "lambda_cl_neg": 0},
@@ -14,6 +14,6 @@ VARIANTS = {
 }
 
 
-def canonical_name(model):
-    """The class name behind a spelling of the paper; classes and other names pass through."""
+def canonical_name(model: str | type | None) -> str | type | None:
+    """The class name behind a spelling of the paper; classes and other names are returned as they are."""
     return ALIASES.get(model, model) if isinstance(model, str) else model

@@ -94,7 +94,10 @@ class EC4SRecDataset(SequentialDataset):
         seen.make_instances(EC4SRecDataset._make_instances, self)
 
     def _make_instances(self) -> None:
-        """Every prefix of a user's sequence, cut to its last ``MAX_ITEM_LIST_LENGTH`` items, with its next item: the same rows in the same order as RecBole's."""
+        """Every prefix of a user's sequence, cut to its last ``MAX_ITEM_LIST_LENGTH`` items, with its next item.
+
+        The same rows in the same order as RecBole's.
+        """
         self._aug_presets()
         self._check_field("uid_field", "time_field")
         self.sort(by=[self.uid_field, self.time_field], ascending=True)

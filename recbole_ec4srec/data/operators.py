@@ -53,7 +53,8 @@ def register_operator(operator: Operator) -> None:
             raise ValueError(f"there is an operator {other.name} of the word {other.word} already; choose another one")
     if not operator.word.isidentifier():
         raise ValueError(f"word of {operator.name}: got {operator.word!r}, allowed is a name without signs")
-    if operator.guided and operator.kind == POSITIVE and operator_of(operator.word, POSITIVE, False) is None:
+    random = {other.word for other in OPERATORS.values() if other.kind == POSITIVE and not other.guided}
+    if operator.guided and operator.kind == POSITIVE and operator.word not in random:
         raise ValueError(f"{operator.name}: register the random operator of the word {operator.word} first")
     _add(operator)
 

@@ -91,7 +91,6 @@ def main(argv: list[str] | None = None) -> int:
     """The command; ``argv`` without its name. 0 is its exit status if there was no error."""
     console.end_with_the_reader()
     args = _arguments(argv)
-    sys.argv = sys.argv[:1]  # where RecBole would read our options as its own
     console.log_to_stderr(args, logging.WARNING)
     console.run(lambda: _run(args), args, "the same command trains the runs that are left")
     return 0

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 from recbole.config import Config
-from recbole.data import create_dataset, data_preparation
 from recbole.trainer import Trainer
-from recbole.utils import get_model, get_trainer, init_logger, init_seed
+from recbole.utils import init_logger
 
 import recbole_ec4srec  # noqa: F401
 from recbole_ec4srec.console import tell
@@ -24,7 +23,8 @@ from recbole_ec4srec.experiments.records import Run
 from recbole_ec4srec.storage.atomic import replacing
 from recbole_ec4srec.storage.checkpoint import load_checkpoint
 from recbole_ec4srec.storage.settings import plain
-from recbole_ec4srec.training.resume import load_state, read_state, remove_state, resumable, save_state
+from recbole_ec4srec.training.build import build
+from recbole_ec4srec.training.resume import load_state, read_state, remove_state, save_state
 
 TELL_EVERY = 10  # seconds
 
@@ -55,14 +55,10 @@ class Training:
         if run.model == "S3Rec" and not Path(config["data_path"], f"{run.dataset}.item").is_file():
             attribute = config["item_attribute"]
             raise Refused(f"S3Rec predicts attributes of items: {run.dataset}.item needs item_id and {attribute}")
-        init_seed(config["seed"], config["reproducibility"])
         init_logger(config)
         logging.getLogger("matplotlib").setLevel(logging.WARNING)
-        self.train_data, self.valid_data, self.test_data = data_preparation(config, create_dataset(config))
+        _, self.train_data, self.valid_data, self.test_data, self.model, self.trainer = build(config)
         self.dataset = self.train_data._dataset
-        init_seed(config["seed"], config["reproducibility"])
-        self.model = get_model(config["model"])(config, self.dataset).to(config["device"])
-        self.trainer = resumable(get_trainer(config["MODEL_TYPE"], config["model"]))(config, self.model)
         work.mkdir(parents=True, exist_ok=True)
         self.state = work / f"{run.name}.state"
         self.trainer.saved_model_file = str(work / f"{run.name}.pth")

@@ -22,6 +22,7 @@ from recbole_ec4srec.data.presplit import item_list_field
 from recbole_ec4srec.errors import DataError
 from recbole_ec4srec.inference.titles import read_titles
 from recbole_ec4srec.storage.checkpoint import load_checkpoint
+from recbole_ec4srec.training.build import build_model
 
 
 def _read(file: str | Path) -> dict:
@@ -92,17 +93,17 @@ class TrainedModel:
 
     def _build(self) -> tuple[SequentialRecommender, SequentialDataset]:
         """The model, not yet with its weights, and the data set that has the internal ids of its users and items."""
-        model_class = _sequential(self.checkpoint, self.config)
+        _sequential(self.checkpoint, self.config)  # refuses what it cannot serve
         init_seed(self.config["seed"], self.config["reproducibility"])
         dataset, reason = None, "it was written without this package"
         if self._kept:
             dataset = recall(self.config, self._kept)
             try:
-                return model_class(self.config, dataset).to(self.config["device"]), dataset
+                return build_model(self.config, dataset), dataset
             except Exception as error:  # constructors of a few look at the interactions, and fail in as many ways
                 reason = f"{type(error).__name__}: {error}"
         try:
-            return model_class(self.config, self.train_dataset).to(self.config["device"]), self.train_dataset
+            return build_model(self.config, self.train_dataset), self.train_dataset
         except DataError as error:
             raise DataError(f"{error}; without its data {self.checkpoint} cannot be used ({reason})") from None
 

@@ -1,1 +1,1 @@
-"""How RecBole comes to know all this."""
+"""What this package changes in RecBole, so that it finds our models, settings and trainers."""

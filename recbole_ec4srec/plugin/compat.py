@@ -1,8 +1,7 @@
 """RecBole 1.2 on current libraries: every workaround, each with its symptom and when it can go.
 
-What pins can cure is cured by the pins in ``setup.cfg``; this module holds the rest. Where a function of RecBole's is
-another for it is told in :mod:`recbole_ec4srec.plugin.hooks`; :func:`apply` does what has to be done before RecBole is
-imported, and outside it.
+The pins in ``setup.cfg`` avoid what they can; this module has the rest. :mod:`recbole_ec4srec.plugin.hooks` lists which
+functions of RecBole are wrapped; :func:`apply` does what has to be done before RecBole is imported, and outside it.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import os
 import secrets
 import types
 import warnings
+from typing import Any, Callable
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from recbole_ec4srec.storage.checkpoint import load_checkpoint, save_checkpoint
 
 
 class _TorchOfRecBole(types.ModuleType):
-    """``torch`` as the modules of RecBole see it that read or write checkpoints; nobody else's is touched.
+    """``torch`` for those modules of RecBole that read or write checkpoints; for all others it is unchanged.
 
     Symptom: with torch >= 2.6 evaluating the best checkpoint ends in "Weights only load failed", since RecBole
     pickles its Config; before 2.6 any pickle in the file is run. Can go when RecBole stores plain values.
@@ -32,44 +32,50 @@ class _TorchOfRecBole(types.ModuleType):
         return getattr(torch, name)
 
     @staticmethod
-    def load(file, map_location=None, **options):
+    def load(file: Any, map_location: Any = None, **options: Any) -> Any:
+        """``torch.load``; without options a checkpoint, of which no code is run."""
         return torch.load(file, map_location, **options) if options else load_checkpoint(file, map_location)
 
     @staticmethod
-    def save(state, file, **options):
+    def save(state: Any, file: Any, **options: Any) -> None:
+        """``torch.save``; a trainer's state becomes plain values."""
         if isinstance(state, dict) and "config" in state:
-            return save_checkpoint(state, file)  # RecBole's pickle protocol, 4, is not one for plain values
-        return torch.save(state, file, **options)
+            save_checkpoint(state, file)  # without RecBole's pickle protocol, 4, which is not for plain values
+        else:
+            torch.save(state, file, **options)
 
 
 TORCH = _TorchOfRecBole("torch", torch.__doc__)
 
 
-def with_our_torch(function):
-    """``function`` of RecBole's, which imports torch itself, so that no name of its module can be another: with an
-    ``import`` of its own, which gives it :data:`TORCH`."""
+def with_our_torch(function: Callable) -> Callable:
+    """A function of RecBole that imports torch in its body, with an ``import`` that gives it :data:`TORCH`."""
 
     def import_(name, *args, **options):
-        found = __import__(name, *args, **options)
-        return TORCH if found is torch else found
+        module = __import__(name, *args, **options)
+        return TORCH if module is torch else module
 
     names = {**function.__globals__, "__builtins__": {**vars(builtins), "__import__": import_}}
     return types.FunctionType(function.__code__, names, function.__name__)
 
 
-def ensure_dir(original, dir_path) -> None:
-    """Symptom: of two trainings that start at once in a new folder one ends in "File exists: 'saved'", since RecBole
-    looks first and makes the folder then. Can go when ``ensure_dir`` passes ``exist_ok``.
+def ensure_dir(original: Callable, dir_path: str) -> None:
+    """Make a folder that may exist.
+
+    Symptom: of two trainings that start at once in a new folder one ends in "File exists: 'saved'", since RecBole
+    looks first and makes the folder afterwards. Can go when ``ensure_dir`` passes ``exist_ok``.
     """
     os.makedirs(dir_path, exist_ok=True)
 
 
-def get_local_time(original) -> str:
-    """Symptom: two trainings that start in the same second write one best model (and one log) between them, and the one
-    that ends first is tested with the other's weights, since RecBole names files by the second. Can go when names of
-    files have more in them than ``get_local_time``.
+def get_local_time(original: Callable[[], str]) -> str:
+    """RecBole's text of the time, with a random end.
+
+    Symptom: two trainings that start in the same second write the same file of the best model (and the same log), and
+    the one that ends first is tested with the other's weights, since RecBole names files by the second. Can go when
+    names of files have more in them than ``get_local_time``.
     """
-    return f"{original()}-{secrets.token_hex(4)}"  # not of the random numbers that are seeded
+    return f"{original()}-{secrets.token_hex(4)}"  # not from the seeded random numbers
 
 
 def _give_numpy_and_scipy_their_former_names() -> None:
@@ -100,7 +106,7 @@ def _quieten_known_warnings() -> None:
 
 
 def set_anomaly_detection(config: dict) -> None:
-    """Autograd's anomaly detection is on where the user says ``detect_anomaly: True``, and off everywhere else.
+    """Autograd's anomaly detection is on with ``detect_anomaly: True``, and off otherwise.
 
     Symptom: importing any sequential model of RecBole 1.2.1 switches it on for the whole process
     (``sine.py``, line 25), and training takes about 1.7 times as long. Can go when that line does.
@@ -109,7 +115,7 @@ def set_anomaly_detection(config: dict) -> None:
 
 
 def default_negative_sampling(config: dict, given: dict) -> None:
-    """No negative sampling for a cross-entropy loss, unless the user asks for it.
+    """No negative sampling for a cross-entropy loss, unless the user sets it.
 
     Symptom: ``run_recbole --model=SASRec`` ends in "train_neg_sample_args should be None when the loss_type is CE",
     which RecBole's own default sets. Can go when RecBole's default depends on the loss.
@@ -122,47 +128,42 @@ def default_negative_sampling(config: dict, given: dict) -> None:
 
 
 def read_the_order(config: dict, given: dict) -> None:
-    """The ids and the time of interactions are read where a model or a split goes by time, unless the user or the data
-    set's own file says what is to be read.
+    """If a model or a split needs the time, the ids and the time of interactions are read, unless the user or the data
+    set's own file sets what is read.
 
-    Symptom: ``run_recbole --model=SASRec`` on data of one's own ends in "[timestamp] is not exist in interaction", for
-    RecBole's default reads ``user_id`` and ``item_id`` alone. Can go when RecBole reads what it sorts by.
+    Symptom: ``run_recbole --model=SASRec`` on data of one's own ends in "[timestamp] is not exist in interaction":
+    RecBole's default reads only ``user_id`` and ``item_id``. Can go when RecBole reads what it sorts by.
     """
     from recbole.utils import ModelType
 
     split, columns = config.get("eval_args"), config.get("load_col")
-    by_time = config.get("MODEL_TYPE") == ModelType.SEQUENTIAL or (
-        isinstance(split, dict) and split.get("order") == "TO"
-    )
-    if (
-        not by_time
-        or "load_col" in given
-        or not isinstance(columns, dict)
-        or not isinstance(columns.get("inter"), list)
-    ):
+    in_time = isinstance(split, dict) and split.get("order") == "TO"
+    in_time = in_time or config.get("MODEL_TYPE") == ModelType.SEQUENTIAL
+    if not in_time or "load_col" in given or not isinstance(columns, dict):
         return
-    fields = filter(None, map(config.get, ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")))
-    config["load_col"] = {**columns, "inter": list(dict.fromkeys([*columns["inter"], *fields]))}
+    if isinstance(columns.get("inter"), list):
+        fields = filter(None, map(config.get, ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")))
+        config["load_col"] = {**columns, "inter": list(dict.fromkeys([*columns["inter"], *fields]))}
 
 
-def collected(original, collector):
-    """What metrics are computed from, in which tensors alone are moved to the CPU.
+def collected(original: Callable, collector: Any) -> Any:
+    """What metrics are computed from; only tensors are moved to the CPU.
 
     Symptom: the metrics ItemCoverage, GiniIndex, AveragePopularity and TailPercentage end in "'int' object has no
-    attribute 'cpu'", for RecBole moves the number of items and their counts, too. Can go when it moves tensors.
+    attribute 'cpu'", since RecBole also moves the number of items and their counts. Can go when it moves only tensors.
     """
-    found = collector.data_struct._data_dict
-    of_the_data = {name: value for name, value in found.items() if not isinstance(value, torch.Tensor)}
+    values = collector.data_struct._data_dict
+    of_the_data = {name: value for name, value in values.items() if not isinstance(value, torch.Tensor)}
     for name in of_the_data:
-        del found[name]
+        del values[name]
     result = original(collector)
-    for kept in (found, result._data_dict):
-        kept.update(of_the_data)
+    values.update(of_the_data)
+    result._data_dict.update(of_the_data)
     return result
 
 
-def evaluated(original, trainer, eval_data, *args, **options) -> dict:
-    """No data gives no metrics, as a result like any other.
+def evaluated(original: Callable, trainer: Any, eval_data: Any, *args: Any, **options: Any) -> dict:
+    """Without data, an empty result.
 
     Symptom: with ``split: {LS: valid_only}`` RecBole's ``objective_function`` ends in "argument after ** must be a
     mapping, not NoneType". Can go when ``Trainer.evaluate`` always gives a result.

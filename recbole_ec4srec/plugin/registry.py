@@ -1,29 +1,32 @@
 """Makes our models known to RecBole by their names, and its Config know their settings.
 
 RecBole 1.2 has no plugin mechanism: it finds models, trainers and data sets by name inside its own packages. So the
-names are put where it looks, and the functions that decide by name or read settings ask us first (which functions,
-:mod:`recbole_ec4srec.plugin.hooks` tells). Other models pass through unchanged; of a setting that cannot be read they
-tell in our words.
+names are put where it looks, and the functions that decide by name or read settings ask us first
+(:mod:`recbole_ec4srec.plugin.hooks` lists them). RecBole's models behave as before, except that errors in their
+settings have our messages.
 """
 
 from __future__ import annotations
 
-import difflib
 import importlib
-import os
 import sys
 import types
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib.machinery import ModuleSpec
+from pathlib import Path
+from typing import Any, Callable
 
 import recbole.data.dataset
 import recbole.trainer
 import yaml
+from recbole.config import Config
 from recbole.utils import ModelType, get_model
 
 from recbole_ec4srec import model
 from recbole_ec4srec.config import keys, recbole_keys, variants
 from recbole_ec4srec.config.properties import properties_dir
+from recbole_ec4srec.config.rules import did_you_mean
 from recbole_ec4srec.config.variants import ALIASES, canonical_name
 from recbole_ec4srec.data import EC4SRecDataset, EC4SRecTrainDataLoader, identity
 from recbole_ec4srec.errors import ConfigError
@@ -33,18 +36,20 @@ from recbole_ec4srec.plugin import compat
 from recbole_ec4srec.training import distributed, resume
 from recbole_ec4srec.training.trainer import EC4SRecTrainer
 
+#: What RecBole raises when it refuses a setting.
 REFUSALS = (ValueError, TypeError, NotImplementedError, RuntimeError)
 
 
-def is_ours(model_class) -> bool:
+def is_ours(model_class: object) -> bool:
+    """Whether a class is :class:`~recbole_ec4srec.EC4SRec` or derived from it."""
     return isinstance(model_class, type) and issubclass(model_class, EC4SRec)
 
 
-def _is_recboles(name: str) -> bool:
+def _is_in_recbole(name):
     """Whether RecBole itself has a model of this name."""
     try:
         return get_model(name).__module__.startswith("recbole.")
-    except AttributeError:  # one of another spelling: RecBole looks for it in lower case
+    except AttributeError:  # another spelling of one: RecBole looks for the module in lower case
         return True
     except (ValueError, ImportError):  # none; some need libraries that may be missing
         return False
@@ -59,7 +64,7 @@ def register_model(model_class: type, *spellings: str) -> None:
         ValueError: RecBole has a model of that name.
     """
     for name in (model_class.__name__, *spellings):
-        if _is_recboles(name):
+        if _is_in_recbole(name):
             raise ValueError(f"RecBole has a model named {name} already; rename {model_class.__qualname__}")
         path = f"recbole.model.sequential_recommender.{name.lower()}"
         module = types.ModuleType(path, f"Stands in for a module of RecBole so that it finds {name}.")
@@ -72,46 +77,67 @@ def register_model(model_class: type, *spellings: str) -> None:
 
 
 def name_of(model_class: type) -> str:
-    """The name by which RecBole finds a model class; a class of the user's own is registered first."""
-    name = model_class.__name__
+    """The name by which RecBole finds a model class; a class of the user's own is registered first.
+
+    Raises:
+        ValueError: RecBole has another model of that name.
+    """
     if not model_class.__module__.startswith(("recbole.model.", "recbole_ec4srec.model.")):
         register_model(model_class)
-    return name
+    return model_class.__name__
 
 
-def load_config_files(original, self, files):
-    found = {}
+def register_variants() -> None:
+    """Let RecBole find the models of this package, under the paper's spellings too; safe to call twice."""
+    for name in variants.VARIANTS:
+        register_model(getattr(model, name), *(spelling for spelling, of in ALIASES.items() if of == name))
+
+
+# --- Config: each wraps the method of the same name -------------------------------------------------------------------
+
+
+def load_config_files(original: Callable, config: Config, files: list[str] | None) -> dict[str, Any]:
+    """The settings of the property files; later files win.
+
+    Raises:
+        ConfigError: a file cannot be read, or is no YAML; it is named.
+    """
+    settings: dict[str, Any] = {}
     for file in files or []:
         try:
-            found.update(original(self, [file]))
+            settings.update(original(config, [file]))
         except (OSError, yaml.YAMLError, ValueError, TypeError) as error:
             raise ConfigError(
                 f"config_files: got {file!r}, allowed is a YAML file of keys and values ({error})"
             ) from error
-    return found
+    return settings
 
 
-def convert_config_dict(original, self, given):
+def convert_config_dict(original: Callable, config: Config, given: dict[str, Any]) -> dict[str, Any]:
+    """Settings whose texts are evaluated; a text stays a text if that fails in a way that RecBole does not expect."""
     for key, value in given.items():
-        with suppress(Exception):  # RecBole evaluates a text; one that fails in a way that it does not expect stays one
-            given[key] = original(self, {key: value})[key]
+        with suppress(Exception):
+            given[key] = original(config, {key: value})[key]
     return given
 
 
-def set_default_parameters(original, self):
-    """RecBole refuses ``repeatable: False`` of sequential models, which :mod:`recbole_ec4srec.data.seen` gives a
-    meaning."""
-    settings = self.final_config_dict
+def set_default_parameters(original: Callable, config: Config) -> None:
+    """RecBole refuses ``repeatable: False`` for sequential models; :mod:`recbole_ec4srec.data.seen` implements it.
+
+    Raises:
+        ConfigError: RecBole refuses another setting.
+    """
+    settings = config.final_config_dict
     repeatable = settings["repeatable"]
     settings["repeatable"] = repeatable or settings["MODEL_TYPE"] == ModelType.SEQUENTIAL
     try:
-        in_our_words(*REFUSALS)(original, self)
+        in_our_words(*REFUSALS)(original, config)
     finally:
         settings["repeatable"] = repeatable
 
 
-def in_our_words(*kinds):
-    """A wrapper that makes what RecBole refuses in words a ConfigError."""
+def in_our_words(*kinds: type[Exception]) -> Callable:
+    """A wrapper that turns exceptions of these kinds, with which RecBole refuses something, into a ConfigError."""
 
     def wrapper(original, *args):
         try:
@@ -122,120 +148,131 @@ def in_our_words(*kinds):
     return wrapper
 
 
-def get_model_and_dataset(original, self, model, dataset):
-    model = canonical_name(model or self.external_config_dict.get("model"))
+def get_model_and_dataset(original: Callable, config: Config, model: Any, dataset: Any) -> tuple:
+    """The name and class of the model and the name of the data set, with the paper's spellings understood.
+
+    Raises:
+        ConfigError: one of them is missing or unknown.
+    """
+    model = canonical_name(model or config.external_config_dict.get("model"))
     try:
-        found = original(self, model, dataset)
+        names = original(config, model, dataset)
     except KeyError as error:  # RecBole says which of the two is missing
         raise ConfigError(error.args[0]) from error
     except (ValueError, AttributeError, ModuleNotFoundError) as error:
         # RecBole looks for every unknown name in a package that needs libraries of its own, too.
         if isinstance(error, ModuleNotFoundError) and str(model).lower() in ("lightgbm", "xgboost"):
             raise
-        names = {name.lower(): name for name in (*variants.VARIANTS, *ALIASES, *_recboles_models())}
-        close = difflib.get_close_matches(str(model).lower(), names, n=1)
-        hint = f"; did you mean {names[close[0]]}?" if close else ""
+        hint = did_you_mean(str(model), (*variants.VARIANTS, *ALIASES, *recbole_models()))
         raise ConfigError(
             f"model: got {model!r}, allowed is a model of RecBole's or one of {', '.join(variants.VARIANTS)}{hint}"
         ) from error
-    recbole_keys.validate_dataset(found[2])
-    return found
+    recbole_keys.validate_dataset(names[2])
+    return names
 
 
-def _recboles_models():
-    """The names of RecBole's models, by the packages that they can be imported from."""
+def recbole_models() -> Iterator[str]:
+    """The names of RecBole's models, in the order of its packages."""
     from recbole.model.abstract_recommender import AbstractRecommender
 
     for kind in ("general", "context_aware", "sequential", "knowledge_aware"):
-        for name, found in vars(importlib.import_module(f"recbole.model.{kind}_recommender")).items():
-            if isinstance(found, type) and issubclass(found, AbstractRecommender):
+        for name, value in vars(importlib.import_module(f"recbole.model.{kind}_recommender")).items():
+            if isinstance(value, type) and issubclass(value, AbstractRecommender):
                 yield name
 
 
-def _read(self, path) -> dict:
-    with open(path, encoding="utf-8") as file:
-        return yaml.load(file, Loader=self.yaml_loader) or {}
+def load_internal_config_dict(original: Callable, config: Config, model: str, model_class: type, dataset: str) -> None:
+    """Add our property files of the model and of the data set to RecBole's, and those of the backbone."""
+    original(config, model, model_class, dataset)
+    ours, theirs = properties_dir(), Path(recbole.__file__).parent / "properties"
+    internal = config.internal_config_dict
 
+    def settings_in(file: Path) -> dict:
+        with file.open(encoding="utf-8") as text:
+            return yaml.load(text, Loader=config.yaml_loader) or {}
 
-def load_internal_config_dict(original, self, model, model_class, dataset):
-    original(self, model, model_class, dataset)
-    ours, theirs = properties_dir(), os.path.join(os.path.dirname(recbole.__file__), "properties")
-    internal = self.internal_config_dict
     if is_ours(model_class):
-        # From EC4SRec down to the class itself: a preset's file holds only what differs from EC4SRec's.
+        # From EC4SRec down to the class itself: the file of a variant has only what differs from EC4SRec's.
         for cls in reversed([cls.__name__ for cls in model_class.__mro__ if is_ours(cls)]):
             if (ours / "model" / f"{cls}.yaml").is_file():
-                internal.update(_read(self, ours / "model" / f"{cls}.yaml"))
-        backbone = self.external_config_dict.get("backbone", internal["backbone"])
-        settings = os.path.join(theirs, "model", f"{backbone}.yaml")
-        if os.path.isfile(settings):
-            internal.update({key: value for key, value in _read(self, settings).items() if key not in keys.KEYS})
-        self.parameters["EC4SRec"] = list(keys.KEYS)
-    unknown_to_recbole = not os.path.isfile(os.path.join(theirs, "dataset", f"{dataset}.yaml"))
-    settings = ours / "dataset" / f"{dataset}.yaml"
-    if settings.is_file() and (unknown_to_recbole or is_ours(model_class)):
-        internal.update(_read(self, settings))
+                internal.update(settings_in(ours / "model" / f"{cls}.yaml"))
+        backbone = theirs / "model" / f"{config.external_config_dict.get('backbone', internal['backbone'])}.yaml"
+        if backbone.is_file():
+            internal.update({key: value for key, value in settings_in(backbone).items() if key not in keys.KEYS})
+        config.parameters["EC4SRec"] = list(keys.KEYS)
+    file = Path("dataset", f"{dataset}.yaml")
+    if (ours / file).is_file() and (is_ours(model_class) or not (theirs / file).is_file()):
+        internal.update(settings_in(ours / file))
 
 
-def get_final_config_dict(original, self):
-    final = original(self)
-    given = self.external_config_dict
+def get_final_config_dict(original: Callable, config: Config) -> dict[str, Any]:
+    """All settings, merged, with defaults that work, and checked.
+
+    Raises:
+        ConfigError: a key is unknown, a value is not allowed, or a combination cannot work.
+    """
+    final = original(config)
+    given = config.external_config_dict
     compat.set_anomaly_detection(final)
     compat.default_negative_sampling(final, given)
     compat.read_the_order(final, given)
-    packages = {cls.__module__.partition(".")[0] for cls in _readers(self.model_class, final)}
-    theirs_or_ours = packages <= {"recbole", "recbole_ec4srec"}
-    known = known_keys(self) | set(keys.KEYS)
-    recbole_keys.refuse_unknown({**self.file_config_dict, **self.variable_config_dict}, known, theirs_or_ours)
-    recbole_keys.tell_unknown(self.cmd_config_dict, known)
+    packages = {cls.__module__.partition(".")[0] for cls in _readers(config.model_class, final)}
+    known_classes = packages <= {"recbole", "recbole_ec4srec"}
+    known = known_keys(config) | set(keys.KEYS)
+    recbole_keys.refuse_unknown({**config.file_config_dict, **config.variable_config_dict}, known, known_classes)
+    recbole_keys.warn_of_unknown(config.cmd_config_dict, known)
     keys.validate_common(final)
-    model = self.model
-    if is_ours(self.model_class):
+    model = config.model
+    if is_ours(config.model_class):
         keys.validate(model, final)
         model = final["backbone"]
-    input_type = getattr(self.model_class, "input_type", None)
-    recbole_keys.validate(final, model, final["MODEL_TYPE"], input_type, theirs_or_ours)
+    input_type = getattr(config.model_class, "input_type", None)
+    recbole_keys.validate(final, model, final["MODEL_TYPE"], input_type, known_classes)
     return final
 
 
-def _readers(model_class, settings) -> list:
-    """The classes that read settings: the model, and of ours the backbone and the explainer."""
-    found = [model_class]
+def _readers(model_class, settings):
+    """The classes that read settings: the model, and for our models the backbone and the explainer."""
+    classes = [model_class]
     if is_ours(model_class):
         with suppress(ValueError, AttributeError, ImportError, TypeError):  # refused when it is built
-            found.append(get_model(settings["backbone"]))
+            classes.append(get_model(settings["backbone"]))
         with suppress(TypeError):
-            found.append(keys.EXPLAINERS.get(settings["explainer"], model_class))
-    return found
+            classes.append(keys.EXPLAINERS.get(settings["explainer"], model_class))
+    return classes
 
 
-def known_keys(config) -> set:
+def known_keys(config: Config) -> set[str]:
     """The keys that RecBole's and our property files have for a configuration."""
     return {key for keys in config.parameters.values() for key in keys} | set(config.internal_config_dict)
 
 
-def get_dataloader(original, settings, phase):
-    return EC4SRecTrainDataLoader if phase == "train" and is_ours(settings.model_class) else original(settings, phase)
+# --- loaders, trainers, checkpoints: each wraps the function or method of the same name -------------------------------
 
 
-def fit(original, trainer, train_data, *args, **options):
+def get_dataloader(original: Callable, config: Config, phase: str) -> Callable:
+    """The class (or function) that makes the loader of a phase, ``train``, ``valid`` or ``test``."""
+    return EC4SRecTrainDataLoader if phase == "train" and is_ours(config.model_class) else original(config, phase)
+
+
+def fit(original: Callable, trainer: Any, train_data: Any, *args: Any, **options: Any) -> tuple:
+    """RecBole's ``fit``; the model remembers the ids of the data that it is trained on."""
     identity.remember(trainer.model, train_data._dataset)
     return original(trainer, train_data, *args, **options)
 
 
-def get_trainer(original, *args):
+def get_trainer(original: Callable, *args: Any) -> type:
+    """The trainer's class, with resuming, and with the same metrics in all of several processes."""
     trainer = resume.resumable(original(*args))
     if rank_and_size()[1] == 1:
         return trainer
     return type(trainer.__name__, (distributed.Synchronised, trainer), {"__module__": trainer.__module__})
 
 
-def load_data_and_model(original, model_file):
+def load_data_and_model(original: Callable, model_file: str) -> tuple:
+    """RecBole's ``load_data_and_model``, of a checkpoint of which no code is run.
+
+    Raises:
+        DataError: the data set is not the one of the training.
+    """
     return identity.load_data_and_model(compat.with_our_torch(original), model_file)
-
-
-def register_variants() -> None:
-    """Let RecBole find the models of this package, under the paper's spellings too; safe to call twice."""
-    spellings = {name: spelling for spelling, name in ALIASES.items()}
-    for name in variants.VARIANTS:
-        register_model(getattr(model, name), *([spellings[name]] if name in spellings else []))

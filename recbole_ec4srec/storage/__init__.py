@@ -1,1 +1,1 @@
-"""Files that survive: written whole or not at all, fingerprints of settings, checkpoints as data."""
+"""Files written completely or not at all, fingerprints of settings, checkpoints as data."""

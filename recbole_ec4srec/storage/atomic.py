@@ -1,9 +1,10 @@
-"""Files that appear whole or not at all."""
+"""Files that are written completely or not at all."""
 
 from __future__ import annotations
 
 import glob
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import psutil
 
 
 @contextmanager
-def replacing(path: Path):
-    """A name for a temporary file that takes the place of ``path`` in one step, once it is whole."""
+def replacing(path: Path) -> Iterator[Path]:
+    """The name of a temporary file that replaces ``path`` in one step when the block ends; not if it raises."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -24,9 +25,9 @@ def replacing(path: Path):
         temporary.unlink(missing_ok=True)
 
 
-def remove_temporary(path):
-    """Remove what processes that were killed while they wrote ``path`` have left; nothing ever reads it."""
-    for left in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
-        process = left.name.split(".")[-2]
+def remove_temporary(path: Path) -> None:
+    """Remove the temporary files of processes that were killed while they wrote ``path``."""
+    for temporary in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
+        process = temporary.name.split(".")[-2]
         if process.isdigit() and not psutil.pid_exists(int(process)):
-            left.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)

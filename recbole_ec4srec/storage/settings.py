@@ -1,8 +1,10 @@
-"""Settings and metrics as plain values, and what two sets of them differ in."""
+"""Settings and metrics as plain values, and in what two sets of them differ."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 #: Settings that say where and how a training is computed, not what.
 EXECUTION_KEYS = (
@@ -20,26 +22,26 @@ EXECUTION_KEYS = (
 )
 
 
-def plain_settings(config) -> dict:
-    """What of RecBole's configuration decides a training's outcome, as values that JSON can hold."""
-    found = {key: as_json(value) for key, value in config.final_config_dict.items() if key not in EXECUTION_KEYS}
-    return {key: json.loads(text) for key, text in found.items() if text is not None}
+def plain_settings(config: Any) -> dict[str, Any]:
+    """The settings of RecBole's ``Config`` that decide a training's outcome, as values that JSON can hold."""
+    settings = {key: as_json(value) for key, value in config.final_config_dict.items() if key not in EXECUTION_KEYS}
+    return {key: json.loads(text) for key, text in settings.items() if text is not None}
 
 
-def as_json(value) -> str | None:
-    """JSON with sorted keys, or None for what JSON cannot hold."""
+def as_json(value: Any) -> str | None:
+    """JSON with sorted keys; None if JSON cannot hold the value."""
     try:
         return json.dumps(value, sort_keys=True, allow_nan=False)
-    except (TypeError, ValueError):  # objects of RecBole's own, which follow from the rest
+    except (TypeError, ValueError):  # RecBole's own objects, which follow from the rest
         return None
 
 
 def differences(theirs: dict, here: dict) -> str:
-    """What two dicts differ in, in words, five keys at the most; empty where they are the same."""
+    """In words, in what two dicts differ, for at most five keys; empty if they are the same."""
     others = [key for key in {**theirs, **here} if theirs.get(key) != here.get(key)]
     return ", ".join(f"{key} {theirs.get(key)!r}, here {here.get(key)!r}" for key in others[:5])
 
 
-def plain(metrics) -> dict | None:
-    """Metrics by name, as RecBole gives them, in Python's own numbers."""
+def plain(metrics: Mapping[str, Any] | None) -> dict[str, float] | None:
+    """RecBole's metrics by name, as Python's numbers."""
     return None if metrics is None else {name: float(value) for name, value in metrics.items()}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
 import os
 import random
-import sys
 from logging import getLogger
 from pathlib import Path
 from time import time
@@ -18,6 +16,8 @@ from recbole.data import create_dataset
 
 from recbole_ec4srec.config import recbole_keys
 from recbole_ec4srec.config.keys import KEYS
+from recbole_ec4srec.config.rules import did_you_mean
+from recbole_ec4srec.console import command_line
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.plugin.registry import known_keys
 from recbole_ec4srec.quick_start import objective_function
@@ -52,11 +52,8 @@ class Search:
         known = known_keys(config) | set(config.file_config_dict)
         for name in space:
             if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
-                raise ConfigError(
-                    f"params_file: {name} is no key of RecBole's or ours for {config.model}"
-                    + (f"; did you mean {close[0]}?" if close else "")
-                )
+                hint = did_you_mean(name, known)
+                raise ConfigError(f"params_file: {name} is no key of RecBole's or ours for {config.model}{hint}")
             if name in config.cmd_config_dict:
                 raise ConfigError(f"params_file: {name} is searched; leave --{name} out of the command line")
         self.space, self.seed = space, config["seed"]
@@ -101,12 +98,12 @@ def run_trial(point: dict, settings: dict) -> dict:
         The line of the journal: ``params``, ``status`` (``ok`` or ``failed``), ``seconds``, and RecBole's result or the
         ``reason``.
     """
-    started, argv = time(), sys.argv
+    started = time()
     # Checkpoints are named by the second, in which several trials may start.
     folder = os.path.join(settings["checkpoint_dir"], hashlib.sha256(name_of_point(point).encode()).hexdigest()[:8])
     try:
-        sys.argv = argv[:1]  # what the command line says is among the settings
-        result = objective_function({**settings, **point, "checkpoint_dir": folder})
+        with command_line():  # its settings are among the others already
+            result = objective_function({**settings, **point, "checkpoint_dir": folder})
         result.update({key: plain(result[key]) for key in ("best_valid_result", "test_result")})
         result["best_valid_score"] = float(result["best_valid_score"])
         if not math.isfinite(result["best_valid_score"]):
@@ -116,6 +113,4 @@ def run_trial(point: dict, settings: dict) -> dict:
         if not isinstance(error, ConfigError):
             getLogger().exception("the trial failed")
         outcome = {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
-    finally:
-        sys.argv = argv
     return {"params": point, **outcome, "seconds": round(time() - started, 2)}

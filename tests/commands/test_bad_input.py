@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import recbole
-from bad_input import DATA, GOOD, SECTIONS, page, prepare
+from bad_input import DATA, GOOD, SECTIONS, page, write_files
 from conftest import ROOT, SMALL
 
 from recbole_ec4srec.commands.run_hyper import main as run_hyper_command
@@ -57,7 +57,7 @@ def fits(message, told):
     [pytest.param(*row[1:], id=row[0]) for rows in SECTIONS.values() for row in rows],
 )
 def test_bad_input_ends_in_one_line(files, arguments, message, monkeypatch, capsys):
-    prepare(files)
+    write_files(files)
     assert call(arguments, monkeypatch) == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert fits(message, line[len("error: ") :]), line
@@ -80,19 +80,19 @@ def test_of_the_same_data_recboles_models_say_the_same(files, arguments, message
 
 @pytest.mark.parametrize(("files", "arguments"), [pytest.param(*row[1:], id=row[0]) for row in GOOD])
 def test_what_is_unusual_but_right_works(files, arguments, monkeypatch, capsys):
-    prepare(files)
+    write_files(files)
     assert call(arguments, monkeypatch) == 0
     assert "error:" not in capsys.readouterr().err
 
 
 def test_a_traceback_is_shown_where_it_is_asked_for(monkeypatch):
-    prepare({})
+    write_files({})
     with pytest.raises(RunError, match="tau: got 0"):
         call("--tau=0 --traceback", monkeypatch)
 
 
 def test_the_other_commands_end_in_the_same_way(monkeypatch, capsys):
-    prepare({"space.test": "tau choice [0]\n", "mine.yaml": "model: EC4SRec\ndataset: shop\n"})
+    write_files({"space.test": "tau choice [0]\n", "mine.yaml": "model: EC4SRec\ndataset: shop\n"})
     pytest.importorskip("hyperopt")
     status = call("--params_file=no.test --config_files=mine.yaml", monkeypatch, run_hyper_command)
     assert status == 1

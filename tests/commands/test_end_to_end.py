@@ -5,6 +5,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from end_to_end import (
@@ -31,7 +32,6 @@ from end_to_end import (
 from recbole.trainer import Trainer
 
 from recbole_ec4srec.commands import ec4srec
-from recbole_ec4srec.commands.run_recbole import main as run_recbole_command
 from recbole_ec4srec.reporting.markdown import markdown_row
 
 
@@ -158,11 +158,11 @@ def test_a_model_that_keeps_more_than_weights_goes_on(model, small, monkeypatch)
 @pytest.mark.slow
 def test_the_commands_are_those_of_a_shell(small):
     def run(command, *arguments):
-        code = f"from {command.__module__} import {command.__name__} as command; command()"
-        return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+        script = Path(sys.executable).with_name(command)  # where pip puts it
+        return subprocess.run([script, *arguments], capture_output=True, text=True, check=True)
 
     given = [f"--{key}={value}" for key, value in ours("SASRecF").items()]
-    told = run(run_recbole_command, "--dataset=small", "-q", *given).stdout.splitlines()[-1]
+    told = run("run_recbole", "--dataset=small", "-q", *given).stdout.splitlines()[-1]
     file = newest("EC4SRec-*.pth")
     assert dict(read_again(file)) == json.loads(told)
-    assert "i2" in run(ec4srec.main, "explain", f"--checkpoint={file}", "--items=i1 i2 i3").stdout
+    assert "i2" in run("ec4srec", "explain", f"--checkpoint={file}", "--items=i1 i2 i3").stdout

@@ -12,12 +12,12 @@ import pytest
 from conftest import ROOT, SMALL, write_inter
 
 from recbole_ec4srec import console
-from recbole_ec4srec.commands import ec4srec
-from recbole_ec4srec.commands.run_hyper import main as run_hyper_command
-from recbole_ec4srec.commands.run_recbole import main as run_recbole_command
+from recbole_ec4srec.commands import ec4srec, run_hyper, run_recbole
 from recbole_ec4srec.data import prepare, synthetic
 from recbole_ec4srec.errors import DataError, printable
 from recbole_ec4srec.experiments import __main__ as experiments
+from recbole_ec4srec.reporting import report
+from recbole_ec4srec.tuning import engines
 
 DOCS = ROOT / "docs"
 TRAIN = """
@@ -42,8 +42,8 @@ COMMANDS = {
     "ec4srec recommend": (ec4srec.main, ["recommend"]),
     "ec4srec views": (ec4srec.main, ["views"]),
     "ec4srec report": (ec4srec.main, ["report"]),
-    "run_recbole": (of_argv(run_recbole_command), []),
-    "run_hyper": (of_argv(run_hyper_command), []),
+    "run_recbole": (of_argv(run_recbole.main), []),
+    "run_hyper": (of_argv(run_hyper.main), []),
     "python -m recbole_ec4srec.experiments": (experiments.main, []),
     "python -m recbole_ec4srec.data.prepare": (prepare.main, []),
     "python -m recbole_ec4srec.data.synthetic": (synthetic.main, []),
@@ -72,22 +72,25 @@ def test_an_option_that_does_not_exist_is_status_2(command, capsys):
 
 
 INTERRUPTED = {
-    "ec4srec report": (["--run=x"], "recbole_ec4srec.reporting.report.read_run", "the same command starts anew"),
-    "run_recbole": ([], "recbole_ec4srec.commands.run_recbole.run", "the same command starts anew"),
-    "run_hyper": ([], "recbole_ec4srec.commands.run_hyper.search", "the same command starts anew"),
+    "ec4srec report": (["--run=x"], report, "read_run", "the same command starts anew"),
+    "run_recbole": ([], run_recbole, "run", "the same command starts anew"),
+    "run_hyper": ([], run_hyper, "search", "the same command starts anew"),
     "python -m recbole_ec4srec.experiments": (
         ["table1", "--train"],
-        "recbole_ec4srec.experiments.__main__.record_missing",
+        experiments,
+        "record_missing",
         "the same command trains the runs that are left",
     ),
     "python -m recbole_ec4srec.data.prepare": (
         ["ml-1m", "x"],
-        "recbole_ec4srec.data.prepare.read",
+        prepare,
+        "read",
         "the same command starts anew",
     ),
     "python -m recbole_ec4srec.data.synthetic": (
         [],
-        "recbole_ec4srec.data.synthetic.write",
+        synthetic,
+        "write",
         "the same command starts anew",
     ),
 }
@@ -98,8 +101,8 @@ def test_ctrl_c_is_status_130_and_one_line(command, monkeypatch, capsys):
     def interrupt(*args, **options):
         raise KeyboardInterrupt
 
-    arguments, inside, told = INTERRUPTED[command]
-    monkeypatch.setattr(inside, interrupt)
+    arguments, module, function, told = INTERRUPTED[command]
+    monkeypatch.setattr(module, function, interrupt)
     assert end_of(command, *arguments) == 130
     assert capsys.readouterr().err == f"interrupted: {told}\n"
 
@@ -153,7 +156,7 @@ def test_quiet_hides_all_but_the_result(data_path, monkeypatch, capsys):
     pytest.importorskip("hyperopt")
     record = {"params": {"lambda": 0.1}, "status": "ok", "model": "CL4SRec", "best_valid_score": 1.0}
     results = {"valid_score_bigger": True, "best_valid_result": {"x": 1.0}, "test_result": {"x": 1.0}}
-    monkeypatch.setattr("recbole_ec4srec.tuning.engines.run_trial", lambda *_: {**record, **results})
+    monkeypatch.setattr(engines, "run_trial", lambda *_: {**record, **results})
     Path("one.test").write_text("lambda choice [0.1]")
     search = ["--model=CL4SRec", "--dataset=tiny", f"--data_path={data_path}", "--params_file=one.test"]
     COMMANDS["run_hyper"][0]([*search, "--output_file=a"])

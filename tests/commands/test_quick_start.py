@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import OUR_MODELS, SMALL
@@ -33,7 +34,7 @@ def test_run_trains_and_tests_our_models_and_recboles(model, data_path, tmp_path
     settings = {**settings_of(model), "data_path": str(data_path)}
     result = recbole_ec4srec.run(model, "tiny", config_dict=settings)
     assert set(result["test_result"]) == {"hit@10", "ndcg@10"}
-    assert 0 <= result["test_result"]["ndcg@10"] <= result["test_result"]["hit@10"] <= 1
+    assert 0 < result["test_result"]["ndcg@10"] < result["test_result"]["hit@10"]
     assert result["best_valid_score"] == result["best_valid_result"]["ndcg@10"]
     name = model.replace("(", "").replace(")", "")
     assert len(list((tmp_path / "saved").glob(f"{name}-*.pth"))) == 1
@@ -87,7 +88,7 @@ def test_running_no_script_tells_the_usage_and_ends_badly(monkeypatch, capsys):
 def test_the_installed_command_runs_on_the_data_that_come_with_recbole(tmp_path):
     settings = {"epochs": 2, "update_epochs": [2], "MAX_ITEM_LIST_LENGTH": 5, "hidden_size": 16, "inner_size": 16}
     settings.update(n_layers=1, train_batch_size=512, show_progress=False)
-    command = [sys.executable, "-c", "from recbole_ec4srec.commands.run_recbole import main; main()"]
+    command = [Path(sys.executable).with_name("run_recbole")]  # where pip puts it
     arguments = ["--model=EC4SRec", "--dataset=ml-100k", *command_line(settings)]
     done = subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

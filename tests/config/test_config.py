@@ -162,13 +162,13 @@ def test_a_key_of_a_file_that_is_no_string_passes(tmp_path):
         ("DuoRec", "warmup", [], "['sl']"),
     ],
 )
-def test_what_makes_a_preset_that_preset_cannot_be_changed(model, key, value, fixed):
+def test_the_keys_that_define_a_variant_cannot_be_changed(model, key, value, fixed):
     message = refusal(model, **{key: value})
     assert message.startswith(f"{key}: got {value!r}, allowed is {fixed} for ")
     assert config_of("EC4SRec", **{key: value})[key] == value
 
 
-def test_every_preset_is_accepted_as_it_comes():
+def test_every_variant_is_accepted_as_it_comes():
     for model in VARIANTS:
         assert config_of(model)["model"] == model
 
@@ -263,7 +263,7 @@ def test_every_key_stands_in_the_property_file_with_a_comment(key):
 
 
 @pytest.mark.parametrize("model", [model for model in VARIANTS if model != "EC4SRec"])
-def test_a_presets_file_has_no_key_that_ec4srecs_file_lacks(model):
+def test_the_file_of_a_variant_has_no_key_that_ec4srecs_file_lacks(model):
     assert set(yaml.safe_load(property_file(model))) <= set(yaml.safe_load(property_file("EC4SRec")))
 
 

@@ -225,12 +225,12 @@ PARTS = {
     "DuoRec": (("rec", "sl"), None),
 }
 WEIGHTS = {"lambda": 0.3, "lambda_cl_pos": 0.7, "lambda_cl_neg": 0.2, "lambda_sl_pos": 0.4}
-PRESET = {"EC4SRecSSL": ["lambda_sl_pos"], "EC4SRecSL": ["lambda_cl_pos", "lambda_cl_neg"]}
+VARIANT = {"EC4SRecSSL": ["lambda_sl_pos"], "EC4SRecSL": ["lambda_cl_pos", "lambda_cl_neg"]}
 PHASES = [(model, guided) for model, parts in PARTS.items() for guided in (False, True) if parts[guided]]
 
 
 def settings_of(model, **settings):
-    weights = {key: value for key, value in WEIGHTS.items() if key not in PRESET.get(model, [])}
+    weights = {key: value for key, value in WEIGHTS.items() if key not in VARIANT.get(model, [])}
     return {**weights, "tau": 0.5, "tau_cl": 0.8, **settings}
 
 

@@ -156,7 +156,7 @@ def test_a_users_subclass_gets_our_settings_data_and_trainer(make_config):
     assert get_model("My EC4SRec") is MyEC4SRec
     config = make_config("MyEC4SRec", **SMALL_EC4SREC)
     assert config["lambda_cl_pos"] == 0.1
-    assert config["lambda_sl_pos"] == 0  # the preset it is derived from
+    assert config["lambda_sl_pos"] == 0  # the variant it is derived from
     assert get_trainer(config["MODEL_TYPE"], "MyEC4SRec") is EC4SRecTrainer
     assert type(create_dataset(config)) is EC4SRecDataset
 

@@ -135,7 +135,7 @@ def test_the_papers_spaces_come_with_the_models_that_use_their_keys(model, make_
         make_config(model, epochs=6, **{key: values[position] for key, values in SPACES[model].items()})
 
 
-VARIANTS = {
+PRESETS = {
     "amazon-clothing": ({"mu_e": 0.2, "num_updates": 9}, ["EC4SRec", "EC4SRecSSL"]),
     "amazon-beauty-EC4SRecSSL": ({"mu_e": 0.3}, ["EC4SRecSSL"]),
 }
@@ -143,8 +143,8 @@ VARIANTS = {
 
 def test_presets_hold_what_the_paper_finds_best_and_fit_their_models():
     files = {file.stem: str(file) for file in (properties_dir() / "presets").glob("*.yaml")}
-    assert files.keys() == VARIANTS.keys()
-    for name, (settings, models) in VARIANTS.items():
+    assert files.keys() == PRESETS.keys()
+    for name, (settings, models) in PRESETS.items():
         for model in models:
             config = Config(model, "-".join(name.split("-")[:2]), config_file_list=[files[name]])
             assert config.file_config_dict == settings
