@@ -6,6 +6,7 @@ from recbole.model.sequential_recommender import SASRec
 from torch import nn
 
 from recbole_ec4srec import register_model
+from recbole_ec4srec.encoder.grouping import Group
 from recbole_ec4srec.encoder.kernels import sasrec
 from recbole_ec4srec.encoder.kernels.dropout import FastDropout, use_fast_dropout
 
@@ -34,7 +35,7 @@ def test_grouped_encoding_is_recboles_forward(backbone):
 
 def test_without_lengths_on_the_host_everything_is_one_group(backbone):
     item_seq, lengths = sequences()
-    together = backbone.fast_encoder.encode(backbone.model, item_seq, lengths, [(0, len(lengths), 8)])
+    together = backbone.fast_encoder.encode(backbone.model, item_seq, lengths, [Group(0, len(lengths), 8)])
     assert torch.allclose(together, backbone.model(item_seq, lengths), atol=1e-5)
 
 
