@@ -59,7 +59,7 @@ class EC4SRecTrainer(Trainer):
                 f"{type(train_data).__name__}; make the loaders with recbole.data.data_preparation"
             )
         if self.update_epochs and train_data.needs_importance:
-            self.explainer.prepare(train_data._dataset)
+            self.explainer.check(train_data._dataset)
         self._epoch, self.noted = epoch_idx + 1, {}
         due = sum(epoch <= self._epoch for epoch in self.update_epochs)
         if due > self._updates_done:
