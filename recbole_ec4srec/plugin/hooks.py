@@ -382,7 +382,7 @@ _OVERRIDES = (
         ("fit", _FIT, _TRAINERS, "a state after each epoch, processes that wait for the best model"),
         ("evaluate", _EVALUATE, [Synchronised], "each user is evaluated once"),
         ("_train_epoch", _TRAIN_EPOCH, [EC4SRecTrainer], "updates at the start of scheduled epochs"),
-        ("_valid_epoch", "self, valid_data, show_progress", [EC4SRecTrainer, Resumable], "its metrics are kept"),
+        ("_valid_epoch", "self, valid_data, show_progress", [Resumable], "its metrics are kept"),
         ("_check_nan", "self, loss", [EC4SRecTrainer], "a loss that is not finite is named, with its parts"),
         ("_save_checkpoint", "self, epoch, verbose, kwargs", [Resumable], "the best model is always a whole file"),
         ("_generate_train_loss_output", _OUTPUT, [EC4SRecTrainer], "the log names the parts of the loss"),
