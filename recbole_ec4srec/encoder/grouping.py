@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-# Costs in units of one token in the projections and the feed-forward network of an encoder: what attention adds per
-# token and position, and what starting another group costs. Only their rough size matters.
-_ATTENTION_COST = 1 / 200
-_GROUP_COST = 400
+#: Costs, in units of one token in the projections and the feed-forward network of an encoder: what attention adds for
+#: each token and position, and what one more group costs. Only their rough size matters.
+ATTENTION_COST = 1 / 200
+GROUP_COST = 400
 
 
 class Group(NamedTuple):
@@ -50,12 +50,12 @@ def group_bounds(lengths: np.ndarray) -> list[Group]:
     count = np.bincount(lengths)
     widths = np.flatnonzero(count)
     before = np.concatenate([[0], np.cumsum(count[widths])])
-    token = widths * (1 + widths * _ATTENTION_COST)
+    token = widths * (1 + widths * ATTENTION_COST)
     best, cut = np.zeros(len(widths) + 1), np.zeros(len(widths) + 1, dtype=np.int64)
     for end in range(1, len(widths) + 1):
         cost = best[:end] + (before[end] - before[:end]) * token[end - 1]
         cut[end] = cost.argmin()
-        best[end] = cost[cut[end]] + _GROUP_COST
+        best[end] = cost[cut[end]] + GROUP_COST
     groups, end = [], len(widths)
     while end:
         groups.append(Group(int(before[cut[end]]), int(before[end]), int(widths[end - 1])))
