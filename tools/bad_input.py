@@ -463,8 +463,8 @@ TRAINING = [
         "steps that are too long",
         {},
         "--learning_rate=1e30 --train_batch_size=8",
-        "epoch 0, batch 2: the loss is not finite (rec nan, cl nan, sl nan); a smaller learning_rate, or sim: cos, may "
-        "keep it in bounds",
+        "epoch 0 (counted from 0), batch 2: the loss is not finite (rec nan, cl nan, sl nan); a smaller "
+        "learning_rate, or sim: cos, may keep it in bounds",
     ),
 ]
 

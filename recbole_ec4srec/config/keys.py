@@ -6,9 +6,10 @@ each key are in ``properties/model/*.yaml``; a term of the loss or an operator w
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 from recbole_ec4srec.config.objective import ADDED_DEFAULTS, NEGATIVE, POSITIVE, operator_words, warmup_losses
 from recbole_ec4srec.config.recbole_keys import GENERAL, WHOLE, listed
@@ -97,7 +98,7 @@ KEYS: dict[str, Rule] = {
 }
 
 
-def add_key(key: str, rule: Rule, default: Any, shared: frozenset[str] | set[str]) -> None:
+def add_key(key: str, rule: Rule, default: Any, shared: Collection[str]) -> None:
     """Add the key of a user's term or operator, with its default; the ``shared`` keys exist already.
 
     Raises:

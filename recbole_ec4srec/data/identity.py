@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable
 from logging import getLogger
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -113,7 +114,7 @@ def kept_in(checkpoint: dict) -> dict | None:
     return (checkpoint.get("other_parameter") or {}).get(_KEPT)
 
 
-def check_same(what: str, kept: dict | None, dataset: Dataset) -> None:
+def check_same(what: str | Path, kept: dict | None, dataset: Dataset) -> None:
     """See to it that ``what`` is of the data in ``dataset``; of what other programs saved nothing is known.
 
     Args:

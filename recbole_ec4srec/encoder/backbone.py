@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from logging import getLogger
+from types import ModuleType
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from recbole.config import Config
+from recbole.data.dataset import SequentialDataset
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.model.layers import FeedForward
@@ -16,7 +21,7 @@ from recbole.utils import get_model
 from torch import Tensor, nn
 
 from recbole_ec4srec.encoder.adapters import ADAPTERS, NO_ENCODERS, Adapter
-from recbole_ec4srec.encoder.grouping import group_bounds
+from recbole_ec4srec.encoder.grouping import Group, group_bounds, split
 from recbole_ec4srec.encoder.kernels import sasrec
 from recbole_ec4srec.encoder.kernels.cross_entropy import linear_cross_entropy
 from recbole_ec4srec.encoder.kernels.dropout import use_fast_dropout
@@ -25,65 +30,56 @@ from recbole_ec4srec.errors import ConfigError
 
 #: Backbones for which cutting the padding on the right changes no number.
 PADDING_FREE = (
-    "SASRec",
-    "GRU4Rec",
-    "NARM",
-    "BERT4Rec",
-    "CORE",
-    "S3Rec",
-    "SASRecF",
-    "GRU4RecF",
-    "FDSA",
-    "GCSAN",
-    "SRGNN",
+    *("SASRec", "GRU4Rec", "NARM", "BERT4Rec", "CORE", "S3Rec"),
+    *("SASRecF", "GRU4RecF", "FDSA", "GCSAN", "SRGNN"),
 )
-#: Backbones whose own modules are run in a faster order, by ``encode`` and ``PrefixPass`` of a module. Those derived
-#: from them are, too, where that gives the same.
+#: Modules whose ``encode`` and ``PrefixPass`` compute a backbone, and what derives from it and gives the same, faster.
 FAST_ENCODERS = {"SASRec": sasrec}
-# What RecBole's models call the arguments of ``forward``.
+# The names that RecBole's models have for the arguments of ``forward``.
 _SEQUENCE, _LENGTH, _USER = ("item_seq", "seq_item"), ("item_seq_len", "seq_item_len"), ("user",)
 
 
-def backbone_class(name: str) -> type:
+def backbone_class(name: str) -> type[SequentialRecommender]:
     """The class for ``backbone: name``: RecBole's, or one that ``register_model`` has made known.
 
     Raises:
-        ConfigError: it is no sequential recommender, or cannot be used as an encoder; the reason is told.
+        ConfigError: it is no sequential recommender, or cannot be used as an encoder; the message has the reason.
     """
     try:
-        found = get_model(name)
+        kind = get_model(name)
     except (ValueError, AttributeError, ImportError):
         raise ConfigError(
             f"backbone: got {name!r}, allowed is a sequential recommender of RecBole's, or your own (register_model)"
         ) from None
-    if not issubclass(found, SequentialRecommender):
+    if not issubclass(kind, SequentialRecommender):
         raise ConfigError(f"backbone: got {name!r}, which is no sequential recommender")
-    if getattr(found, "has_backbone", False):
+    if getattr(kind, "has_backbone", False):
         raise ConfigError(f"backbone: got {name!r}, which has a backbone itself")
     if name in NO_ENCODERS:
         raise ConfigError(f"backbone: got {name!r}, {NO_ENCODERS[name]}")
     known = (*_SEQUENCE, *_LENGTH, *_USER, *ADAPTERS.get(name, Adapter()).arguments)
-    parameters = _parameters(found)
+    parameters = _parameters(kind)
     if any(parameter not in known for parameter in parameters):
         raise ConfigError(
             f"backbone: got {name!r}, whose forward({', '.join(parameters)}) is no encoder of (item_seq, item_seq_len) "
             "and perhaps the user"
         )
-    return found
+    return kind
 
 
-def _parameters(model_class):
+def _parameters(model_class: type[SequentialRecommender]) -> list[str]:
     return list(inspect.signature(model_class.forward).parameters)[1:]
 
 
-def _close(a, b, tolerance=1e-3):
-    # Relative to what is there: representations can be tiny at first, STAMP's of a short embedding are.
+def _close(a: Tensor, b: Tensor, tolerance: float = 1e-3) -> bool:
+    # Relative to the largest: representations can be tiny at first, such as STAMP's of a short embedding.
     return torch.allclose(a, b, rtol=tolerance, atol=tolerance / 10 * b.abs().max().item())
 
 
 @contextmanager
-def _far_from_initial(model):
-    """``model`` with other weights in its layers for a while: at first a layer adds too little to tell two apart."""
+def _large_weights(model: nn.Module) -> Iterator[None]:
+    """``model`` with larger weights in its layers for a while: with the initial ones a layer changes its input too
+    little to show a difference."""
     tables = {id(table.weight) for table in model.modules() if isinstance(table, nn.Embedding)}
     kept = [(weight, weight.clone()) for weight in model.parameters() if id(weight) not in tables]
     generator = torch.Generator().manual_seed(0)
@@ -97,31 +93,33 @@ def _far_from_initial(model):
 
 
 class _WithMaskItem:
-    """A data set with one item id more, ``[m]``, so that RecBole's constructor makes a row for it."""
+    """A data set with one more item id, ``[m]``, so that RecBole's constructor makes a row for it."""
 
-    def __init__(self, dataset):
+    def __init__(self, dataset: SequentialDataset):
         self._dataset = dataset
 
     def __getattr__(self, name):
-        if name == "_dataset":  # of a copy that is being made
+        if name == "_dataset":  # not set yet, of a copy that is being made
             raise AttributeError(name)
         return getattr(self._dataset, name)
 
     @property
-    def item_num(self):
+    def item_num(self) -> int:
+        """The number of items, padding and ``[m]`` included."""
         return self._dataset.item_num + 1
 
-    def num(self, field):
+    def num(self, field: str) -> int:
+        """The number of ids of a field; of the item field with ``[m]``."""
         return self._dataset.num(field) + (field == self._dataset.iid_field)
 
-    def get_item_feature(self):
-        """The mask item has the features of the padding: none."""
+    def get_item_feature(self) -> Interaction:
+        """The features of all items, a row each; ``[m]`` has those of the padding: none."""
         features = self._dataset.get_item_feature()
         return Interaction({name: torch.cat([values, values[:1]]) for name, values in features.interaction.items()})
 
 
 class Backbone(nn.Module):
-    """An encoder of item sequences, ``[B, L]`` ids to ``[B, d]``, and the scores of items for what it gives.
+    """An encoder of item sequences, ``[B, L]`` ids to ``[B, d]``, and the scores of items for its representations.
 
     The item embedding has ``n_items + 1`` rows: row 0 is the padding, row ``n_items`` the learned mask item ``[m]``,
     which is never scored.
@@ -134,20 +132,21 @@ class Backbone(nn.Module):
         ConfigError: the backbone cannot take part.
     """
 
-    def __init__(self, config, dataset):
+    def __init__(self, config: Config, dataset: SequentialDataset):
         super().__init__()
-        self.name = name = config["backbone"]
+        self.name: str = config["backbone"]
+        name, kind = self.name, backbone_class(self.name)
         self.n_items = dataset.item_num
-        self._parameters_of_forward = _parameters(backbone_class(name))
+        self._parameters_of_forward = _parameters(kind)
         self._adapter = ADAPTERS.get(name, Adapter())
         try:
             with redirect_stdout(sys.stderr):  # FEARec prints; stdout is for results
-                self.model = backbone_class(name)(config, _WithMaskItem(dataset))
-        except Exception as error:  # whatever a model of RecBole's makes of settings and data that it cannot use
+                self.model: SequentialRecommender = kind(config, _WithMaskItem(dataset))
+        except Exception as error:  # RecBole's models raise anything for settings and data that they cannot use
             reason = f"{type(error).__name__}: {error}"
             raise ConfigError(f"backbone: got {name!r}, which RecBole cannot build here ({reason})") from error
-        for table in ("item_embedding", self._adapter.table):
-            table = getattr(self.model, table, None)
+        for name_of_table in ("item_embedding", self._adapter.table):
+            table = getattr(self.model, name_of_table, None)
             if not isinstance(table, nn.Embedding) or table.num_embeddings <= self.n_items:
                 raise ConfigError(f"backbone: got {name!r}, which has no item embedding with a row for every item")
         self.padding_free = name in PADDING_FREE
@@ -160,8 +159,8 @@ class Backbone(nn.Module):
         self._compare_with_recbole(dataset)
 
     @torch.no_grad()
-    def _compare_with_recbole(self, dataset):
-        """Refuse a backbone whose scores are not ours, and run one that its fast encoder does not encode without it."""
+    def _compare_with_recbole(self, dataset: SequentialDataset) -> None:
+        """Refuse a backbone whose scores differ from ours, and find out how the others can be run."""
         model, training = self.model, self.model.training
         generator, length = torch.Generator().manual_seed(0), model.max_seq_length
         lengths = torch.tensor([1, 1 + length // 2, length])
@@ -179,7 +178,7 @@ class Backbone(nn.Module):
             if theirs.shape[1] < self.n_items or not _close(theirs.narrow(1, 0, self.n_items), ours):
                 raise ValueError("its scores are not products of a representation of the sequence and vectors of items")
             self.takes_embeddings = self._follows_embeddings(encoded, item_seq, lengths, user)
-            self._runs_as = self._may_run_as(item_seq, lengths)
+            self._fast_encoder = self._find_fast_encoder(item_seq, lengths)
         except Exception as error:  # RecBole's models have no errors of their own
             reason = f"{type(error).__name__}: {error}"
             raise ConfigError(f"backbone: got {self.name!r}, which is no encoder for EC4SRec ({reason})") from error
@@ -187,8 +186,8 @@ class Backbone(nn.Module):
             model.train(training)
 
     def _follows_embeddings(self, encoded, item_seq, item_seq_len, user):
-        """Whether ``item_embedding`` can be given, as most explanations need: its own embeddings give ``encoded``, and
-        others something else."""
+        """Whether ``item_embedding`` can be given, as most explainers need: with its own embeddings the result is
+        ``encoded``, with others it is not."""
         embedding = self.embed(item_seq)
         try:
             own, none = (self(item_seq, item_seq_len, given, user) for given in (embedding, embedding * 0))
@@ -196,21 +195,22 @@ class Backbone(nn.Module):
             return False
         return _close(own, encoded) and not _close(none, encoded)
 
-    def _may_run_as(self, item_seq, item_seq_len):
-        """Which of :data:`FAST_ENCODERS` encodes as RecBole does, or None, with a warning where one should."""
-        theirs = [kind for kind in type(self.model).__mro__ if kind.__module__.startswith("recbole.")]
+    def _find_fast_encoder(self, item_seq: Tensor, item_seq_len: Tensor) -> str | None:
+        """The name in :data:`FAST_ENCODERS` of the one that gives RecBole's numbers, or None; there is a warning if one
+        was written for this backbone and differs."""
+        theirs: list = [kind for kind in type(self.model).__mro__ if kind.__module__.startswith("recbole.")]
         written_for = next((kind for kind in theirs if kind.__name__ in FAST_ENCODERS), None)
         if written_for is None:
             return None
         # In training a forward of its own may do what the comparison, which is in evaluation, does not see.
         if type(self.model).forward is written_for.forward:
             encode = FAST_ENCODERS[written_for.__name__].encode
-            one_by_one = [(row, row + 1, width) for row, width in enumerate(item_seq_len.tolist())]
-            together = [(0, len(item_seq), item_seq.shape[1])]
-            with _far_from_initial(self.model), suppress(Exception):  # what has other modules fails in its own way
+            one_by_one = [Group(row, row + 1, width) for row, width in enumerate(item_seq_len.tolist())]
+            together = [Group(0, len(item_seq), item_seq.shape[1])]
+            with _large_weights(self.model), suppress(Exception):  # a model of other modules can raise anything
                 expected = self(item_seq, item_seq_len)
                 encoded = (encode(self.model, item_seq, item_seq_len, groups) for groups in (one_by_one, together))
-                if all(_close(found, expected, tolerance=1e-4) for found in encoded):
+                if all(_close(representations, expected, tolerance=1e-4) for representations in encoded):
                     return written_for.__name__
         getLogger().warning(
             f"backbone: {self.name} differs from the {written_for.__name__} that the fast encoder was written for, and "
@@ -220,13 +220,14 @@ class Backbone(nn.Module):
 
     @property
     def takes_user(self) -> bool:
-        """Whether the user is encoded with the sequence."""
+        """Whether ``forward`` has an argument for the user."""
         return any(name in self._parameters_of_forward for name in _USER)
 
     @property
-    def fast_encoder(self):
-        """The module that runs this backbone faster, or None."""
-        return FAST_ENCODERS.get(self._runs_as)
+    def fast_encoder(self) -> ModuleType | None:
+        """The module of :data:`FAST_ENCODERS` for this backbone, or None."""
+        # By its name, since a model that holds a module cannot be copied.
+        return None if self._fast_encoder is None else FAST_ENCODERS[self._fast_encoder]
 
     def forward(
         self, item_seq: Tensor, item_seq_len: Tensor, item_embedding: Tensor | None = None, user: Tensor | None = None
@@ -234,15 +235,15 @@ class Backbone(nn.Module):
         """Encode ``item_seq [B, L]`` as it is padded.
 
         Args:
-            item_embedding: ``[B, L, d]``; taken in the place of the embeddings of ``item_seq``, which still tells
-                where the padding is.
-            user: ``[B]``; what :attr:`takes_user` needs it.
+            item_embedding: ``[B, L, d]``; taken in place of the embeddings of ``item_seq``, which still says where the
+                padding is.
+            user: ``[B]``; needed where :attr:`takes_user`.
 
         Raises:
             ValueError: the user is needed and not given.
         """
         ids = self._adapter.inputs(self.model, item_seq, item_seq_len)
-        arguments = dict(self._adapter.arguments)
+        arguments: dict[str, Tensor | bool | None] = {**self._adapter.arguments}
         for names, value in ((_SEQUENCE, ids), (_LENGTH, item_seq_len.clone()), (_USER, user)):
             arguments.update({name: value for name in names if name in self._parameters_of_forward})
         if self.takes_user and user is None:
@@ -251,7 +252,7 @@ class Backbone(nn.Module):
             states = self.model(**arguments)
         else:
             handle = self.model.item_embedding.register_forward_hook(
-                lambda _, looked_up, found: self._adapter.embedded(self.model, looked_up[0], found, item_embedding)
+                lambda _, ids, own: self._adapter.embedded(self.model, ids[0], own, item_embedding)
             )
             try:
                 states = self.model(**arguments)
@@ -263,69 +264,73 @@ class Backbone(nn.Module):
         self,
         item_seq: Tensor,
         item_seq_len: Tensor,
-        host_lengths=None,
+        host_lengths: np.ndarray | None = None,
         item_embedding: Tensor | None = None,
         user: Tensor | None = None,
     ) -> Tensor:
-        """Encode ``item_seq [B, L]`` in groups of similar length, each cut to its longest, where that changes nothing.
+        """The representations ``[B, d]`` of :meth:`forward`, computed with less padding where that changes nothing.
+
+        Sequences are sorted by length and encoded in groups, each cut to its longest. Where the padding matters (not in
+        :data:`PADDING_FREE`) or the lengths are unknown, all are one group of the whole width.
 
         Args:
-            host_lengths: ``item_seq_len`` as a numpy array; without it sequences on a GPU are encoded as they are
-                padded, since asking for their lengths would wait for the GPU.
+            host_lengths: ``item_seq_len`` as a numpy array; without it sequences on a GPU are not cut, since asking for
+                their lengths would wait for the GPU.
         """
         if host_lengths is None and item_seq_len.device.type == "cpu":
             host_lengths = item_seq_len.numpy()
         if host_lengths is None or not self.padding_free:
-            if self.fast_encoder is None:
-                return self(item_seq, item_seq_len, item_embedding, user)
-            everything = [(0, len(item_seq), item_seq.shape[1])]
-            return self.fast_encoder.encode(self.model, item_seq, item_seq_len, everything, item_embedding)
-        order = item_seq_len.argsort(stable=True)
+            whole = Group(0, len(item_seq), item_seq.shape[1])
+            return self._encode_groups([whole], item_seq, item_seq_len, item_embedding, user)
+        order = item_seq_len.argsort(stable=True)  # [B]
         item_seq, item_seq_len = item_seq.index_select(0, order), item_seq_len.index_select(0, order)
-        if item_embedding is not None:
-            item_embedding = item_embedding.index_select(0, order)
-        groups = group_bounds(host_lengths)
-        if self.fast_encoder is not None:
-            encoded = self.fast_encoder.encode(self.model, item_seq, item_seq_len, groups, item_embedding)
-        else:
-            counts = [end - start for start, end, _ in groups]
-            embeddings = [None] * len(groups) if item_embedding is None else item_embedding.split(counts)
-            users = [None] * len(groups) if user is None else user.index_select(0, order).split(counts)
-            parts = zip(item_seq.split(counts), item_seq_len.split(counts), embeddings, users, groups)
-            encoded = torch.cat(
-                [
-                    self(seq.narrow(1, 0, width), lengths, emb if emb is None else emb.narrow(1, 0, width), of)
-                    for seq, lengths, emb, of, (_, _, width) in parts
-                ]
-            )
+        item_embedding = None if item_embedding is None else item_embedding.index_select(0, order)
+        user = None if user is None else user.index_select(0, order)
+        encoded = self._encode_groups(group_bounds(host_lengths), item_seq, item_seq_len, item_embedding, user)
         return encoded.index_select(0, order.argsort())
 
+    def _encode_groups(
+        self,
+        groups: list[Group],
+        item_seq: Tensor,
+        item_seq_len: Tensor,
+        item_embedding: Tensor | None,
+        user: Tensor | None,
+    ) -> Tensor:
+        """Representations ``[B, d]`` of sequences in the order of ``groups``, by the fast encoder if there is one."""
+        if self.fast_encoder is not None:
+            return self.fast_encoder.encode(self.model, item_seq, item_seq_len, groups, item_embedding)
+        encoded = []
+        for group, seq, lengths, embedding, users in split(groups, item_seq, item_seq_len, item_embedding, user):
+            seq = seq.narrow(1, 0, group.width)  # [n, w]
+            embedding = None if embedding is None else embedding.narrow(1, 0, group.width)  # [n, w, d]
+            encoded.append(self(seq, lengths, embedding, users))
+        return torch.cat(encoded)
+
     def embed(self, items: Tensor) -> Tensor:
-        """Embeddings of item ids, ``[…]`` to ``[…, d]``, as a sequence has them."""
+        """The embeddings ``[…, d]`` that items ``[…]`` have in a sequence."""
         return self.model.item_embedding(items)
 
     def at_items(self, values: Tensor) -> Tensor:
-        """What belongs to the places that the model sees, as what belongs to the items of the sequence, ``[B, L]``."""
+        """``values [B, L]`` of the positions that the model sees, moved to the positions of the sequence's items."""
         return self._adapter.at_items(values)
 
     def item_vectors(self, first: int = 0, count: int | None = None) -> Tensor:
-        """What representations are multiplied with to score items, ``[n_items, d]`` with the padding and without
-        ``[m]``; or that of the ``count`` items from ``first`` on."""
-        weight = getattr(self.model, self._adapter.table).weight
-        return self._adapter.item_vectors(
-            self.model, weight.narrow(0, first, self.n_items - first if count is None else count)
-        )
+        """What representations are multiplied with to score items, ``[count, d]``: of ``count`` items from ``first``
+        on, or all; the padding included, ``[m]`` not."""
+        count = self.n_items - first if count is None else count
+        rows = getattr(self.model, self._adapter.table).weight.narrow(0, first, count)
+        return self._adapter.item_vectors(self.model, rows)
 
     def score_all(self, encoded: Tensor, first: int = 0, count: int | None = None) -> Tensor:
-        """Scores of all items, the padding included and ``[m]`` not, ``[B, d]`` to ``[B, n_items]``; or of the
-        ``count`` items from ``first`` on."""
+        """Scores ``[B, count]`` of the items of :meth:`item_vectors` for representations ``[B, d]``."""
         vectors, bias = self.item_vectors(first, count), self._adapter.item_bias(self.model)
         return linear(encoded, vectors, None if bias is None else bias.narrow(0, first, len(vectors)))
 
     def cross_entropy(self, encoded: Tensor, items: Tensor) -> Tensor:
         """The mean cross-entropy (Eq. 2) of :meth:`score_all` and the true next items ``[B]``, a scalar."""
         vectors, bias = self.item_vectors(), self._adapter.item_bias(self.model)
-        if bias is not None:  # one dimension more, which is 1 in every representation
+        if bias is not None:  # one more dimension, which is 1 in every representation
             vectors = torch.cat([vectors, bias.narrow(0, 0, self.n_items).unsqueeze(1)], 1)
             encoded = torch.cat([encoded, torch.ones_like(encoded.narrow(1, 0, 1))], 1)
         return linear_cross_entropy(encoded, vectors, items)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from recbole.config import Config
+
 from recbole_ec4srec.config.keys import CAPTUM, EXPLAINERS, EXPLAINERS_BY_PREFIX, KEYS
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.explain.attention import Attention
 from recbole_ec4srec.explain.base import Explainer
-from recbole_ec4srec.explain.captum_method import CaptumMethod, captum_class
-from recbole_ec4srec.explain.controls import Oracle, Random
-from recbole_ec4srec.explain.integrated_gradients import IntegratedGradients
+from recbole_ec4srec.explain.captum_method import CaptumMethod, IntegratedGradients, captum_class
+from recbole_ec4srec.explain.model_free import Oracle, Random
 from recbole_ec4srec.explain.occlusion import Occlusion
 from recbole_ec4srec.explain.saliency import Saliency
+from recbole_ec4srec.model.ec4srec import EC4SRec
 
 __all__ = [
     "EXPLAINERS",
@@ -27,11 +29,11 @@ __all__ = [
 ]
 
 
-def register_explainer(kind: type, name: str) -> None:
+def register_explainer(kind: type[Explainer], name: str) -> None:
     """Let ``explainer: name`` mean ``kind``, a class derived from :class:`Explainer`.
 
     Raises:
-        ValueError: one of this package's has that name.
+        ValueError: an explainer of this package has that name.
     """
     if name in EXPLAINERS and EXPLAINERS[name].__module__.startswith(f"{__name__}."):
         raise ValueError(f"there is an explainer named {name} already; give {kind.__qualname__} another name")
@@ -47,14 +49,15 @@ register_explainer(Oracle, "oracle")
 EXPLAINERS_BY_PREFIX[CAPTUM] = captum_class
 
 
-def build_explainer(config, model, name: str | None = None) -> Explainer:
+def build_explainer(config: Config, model: EC4SRec, name: str | None = None) -> Explainer:
     """The explainer that a configuration asks for, or ``name`` with the other settings of the configuration;
     ``captum:<Class>`` is :class:`CaptumMethod`.
 
     Raises:
-        ConfigError: there is none of that name, or it cannot explain this backbone; the reason is told.
+        ConfigError: there is none of that name, or it cannot explain this backbone; the message has the reason.
     """
     name = name or config["explainer"]
+    kind: type[Explainer]
     own = {"random": {"seed": config["seed"]}, "oracle": {"scores": config["oracle_scores"]}}.get(name, {})
     if name.startswith(CAPTUM):
         kind, own = CaptumMethod, {"method": name[len(CAPTUM) :]}

@@ -1,7 +1,7 @@
-"""How faithful an explanation is: whether the prediction hangs on the items that it calls important.
+"""How faithful an explanation is: whether the prediction depends on the items that it calls important.
 
-Items are taken away, their embeddings set to zero, in the order of their importance or against it, and the probability
-of the item that the model ranks first for the whole sequence is watched, relative to that for the whole.
+The most important items are removed (their embeddings set to zero), or only they are kept. Measured is the probability
+of the item that the model ranks first for the whole sequence, relative to its probability for the whole sequence.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from recbole_ec4srec.data.augmentation import importance_ranks
-from recbole_ec4srec.explain.base import in_parts
+from recbole_ec4srec.encoder.backbone import Backbone
+from recbole_ec4srec.explain.base import Explainer, in_parts
 
-#: The shares of the items that are taken away or left.
+#: The shares of the items that are removed or kept.
 SHARES = tuple(step / 10 for step in range(11))
-#: The shares that ERASER (DeYoung et al., ACL 2020) averages over, those that short sequences can tell apart.
+#: The shares that ERASER (DeYoung et al., ACL 2020) averages over, without those too small for short sequences.
 ERASER_SHARES = (0.1, 0.2, 0.5)
 
 
@@ -47,31 +48,35 @@ class Faithfulness:
         return torch.trapezoid(self.insertion, dx=1 / (len(SHARES) - 1)).item()
 
 
-def measure(explainer, importance: Tensor, item_seq: Tensor, item_seq_len: Tensor, user=None) -> Faithfulness:
-    """Measure ``importance [B, L]`` of sequences ``item_seq [B, L]`` of ``explainer``'s model.
+def measure(
+    explainer: Explainer, importance: Tensor, item_seq: Tensor, item_seq_len: Tensor, user: Tensor | None = None
+) -> Faithfulness:
+    """Measure ``importance [B, L]`` of the items of ``item_seq [B, L]`` to the model of ``explainer``.
 
-    Of n items ``ceil(share * n)`` are taken away or left; which of equally important ones is drawn at random.
+    Of n items ``ceil(share * n)`` are removed or kept; equally important items are in random order.
     """
     generator = torch.Generator(item_seq.device).manual_seed(0)
     rank = item_seq_len.unsqueeze(1) - 1 - importance_ranks(importance, item_seq_len, generator)  # 0: most important
     curves = torch.zeros(2, len(SHARES))
     with explainer.inference():
-        for seq, lengths, ranks, of in in_parts(1024, item_seq, item_seq_len, rank, user):
-            whole = explainer.model.backbone.encode(seq, lengths, user=of)
+        for seq, lengths, ranks, users in in_parts(1024, item_seq, item_seq_len, rank, user):
+            whole = explainer.model.backbone.encode(seq, lengths, user=users)
             item = explainer.best_item(whole)
             before = explainer.log_probability(whole, item)
-            for place, share in enumerate(SHARES):
+            for column, share in enumerate(SHARES):
                 chosen = ranks < (lengths * share - 1e-6).ceil().unsqueeze(1)
                 padding = ranks < 0  # which stays as it is
-                for curve, left in zip(curves, (chosen.logical_not() | padding, chosen)):
-                    found = _without(explainer.model.backbone, left, seq, lengths, of)
-                    curve[place] += (explainer.log_probability(found, item) - before).exp().sum().cpu()
+                for curve, kept in zip(curves, (chosen.logical_not() | padding, chosen)):
+                    encoded = _encode_kept(explainer.model.backbone, kept, seq, lengths, users)
+                    curve[column] += (explainer.log_probability(encoded, item) - before).exp().sum().cpu()
     deletion, insertion = curves / len(item_seq)
     at = [SHARES.index(share) for share in ERASER_SHARES]
     return Faithfulness(deletion, insertion, 1 - deletion[at].mean().item(), 1 - insertion[at].mean().item())
 
 
-def _without(backbone, left, item_seq, item_seq_len, user):
-    """Representations of the sequences with the embeddings of all items but those ``left [B, L]`` set to zero."""
-    embedding = backbone.embed(item_seq) * left.unsqueeze(-1)
+def _encode_kept(
+    backbone: Backbone, kept: Tensor, item_seq: Tensor, item_seq_len: Tensor, user: Tensor | None
+) -> Tensor:
+    """Representations ``[B, d]`` of sequences in which all items but those ``kept [B, L]`` have zero embeddings."""
+    embedding = backbone.embed(item_seq) * kept.unsqueeze(-1)
     return backbone.encode(item_seq, item_seq_len, item_embedding=embedding, user=user)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterator
+
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
-from recbole_ec4srec.data import ImportanceTable
+from recbole_ec4srec.data import EC4SRecDataset, ImportanceTable
 from recbole_ec4srec.encoder.kernels.parallel import for_each
 from recbole_ec4srec.explain.base import Explainer, in_parts
 from recbole_ec4srec.model.collectives import add_up, of_this_rank
@@ -15,30 +17,32 @@ from recbole_ec4srec.model.collectives import add_up, of_this_rank
 class Occlusion(Explainer):
     """The explained score of the sequence minus that with one item's embedding set to zero.
 
-    The occluded position keeps its place, its position embedding and its part in the attention mask. The same as
-    captum's ``Occlusion`` over the item embeddings with ``sliding_window_shapes=(1, d)`` and ``baselines=0``.
+    The occluded position keeps its position embedding and stays in the attention mask. The same as captum's
+    ``Occlusion`` over the item embeddings with ``sliding_window_shapes=(1, d)`` and ``baselines=0``.
     """
 
-    def attribute_batch(self, item_seq, item_seq_len, user, encoded, item):
-        # Every position of a chunk of sequences is occluded at once, those of padding too.
+    def attribute_batch(
+        self, item_seq: Tensor, item_seq_len: Tensor, user: Tensor | None, encoded: Tensor, item: Tensor | None
+    ) -> Tensor:
+        """Every position of some sequences is occluded at once, padding included."""
         rows = max(1, self.batch_size // item_seq.shape[1])
         parts = in_parts(rows, item_seq, item_seq_len, user, item)
         return self.outcome(encoded, item).unsqueeze(1) - torch.cat([self._occluded(*part) for part in parts])
 
-    def _occluded(self, item_seq, item_seq_len, user, item):
-        """The outcome without each position, ``[R, L]``."""
+    def _occluded(self, item_seq: Tensor, item_seq_len: Tensor, user: Tensor | None, item: Tensor | None) -> Tensor:
+        """The outcome without each position, ``[n, L]``."""
         n, length = item_seq.shape
         kept = torch.eye(length, dtype=torch.bool, device=item_seq.device).logical_not()
-        embedding = self.model.backbone.embed(item_seq).unsqueeze(1) * kept.unsqueeze(-1)  # (R, L occluded, L, d)
-        given = (item_seq, item_seq_len, user, item)
-        repeated = [None if tensor is None else tensor.repeat_interleave(length, 0) for tensor in given]
-        return self.explained(embedding.flatten(0, 1), *repeated).view(n, length)
+        embedding = self.model.backbone.embed(item_seq).unsqueeze(1) * kept.unsqueeze(-1)  # [n, L occluded, L, d]
+        item_seq, item_seq_len = (tensor.repeat_interleave(length, 0) for tensor in (item_seq, item_seq_len))
+        user, item = (None if tensor is None else tensor.repeat_interleave(length, 0) for tensor in (user, item))
+        return self.outcome_of(embedding.flatten(0, 1), item_seq, item_seq_len, user, item).view(n, length)
 
-    def table(self, dataset, device, show_progress=False):
-        """The importance of all instances, where the encoder is causal with the work of prefixes shared.
+    def table(self, dataset: EC4SRecDataset, device: torch.device, show_progress: bool = False) -> ImportanceTable:
+        """The importance of all instances; where the encoder is causal, the work of prefixes is shared.
 
-        An instance is a prefix of every longer one whose window starts at the same interaction, so one pass over the
-        longest with an item occluded gives that item's effect on all of them.
+        Instances whose windows start at the same interaction are prefixes of the longest of them. One pass over the
+        longest, with one item occluded, gives the effect of that item on all of them.
         """
         if self.model.backbone.fast_encoder is None or dataset.history is None:
             return super().table(dataset, device, show_progress)
@@ -47,13 +51,13 @@ class Occlusion(Explainer):
         table = ImportanceTable(lengths, dataset.max_item_list_len)
         chunks = of_this_rank(list(self._chunks(lengths, dataset.window_start)))
 
-        def explain(chunk):
-            longest, rows, prefix = chunk
-            item_seq = dataset.item_sequences(longest)[0][:, : int(lengths[longest[0]])]
-            inside = rows >= 0
-            chosen = torch.where(inside, next_item[rows], 0)
-            scores = self._prefix_attributions(item_seq.to(device), chosen.to(device), prefix)
-            table.set_rows(rows[inside], scores.cpu()[inside] if prefix else scores.cpu()[:, 0])
+        def explain(chunk: tuple[Tensor, Tensor]) -> None:
+            longest, prefixes = chunk
+            item_seq = dataset.item_sequences(longest)[0][:, : int(lengths[longest[0]])]  # [n, w]
+            is_instance = prefixes >= 0  # [n, w] or [n, 1]
+            items = torch.where(is_instance, next_item[prefixes], 0)
+            scores = self._prefix_attributions(item_seq.to(device), items.to(device)).cpu()
+            table.set_rows(prefixes[is_instance], scores[is_instance])
 
         with self.inference():
             done = for_each(explain, chunks, device)
@@ -62,50 +66,48 @@ class Occlusion(Explainer):
         add_up(table.values, device)
         return table
 
-    def _chunks(self, lengths, window_start):
-        """Sequences of one length, with the instances that are prefixes of them.
+    def _chunks(self, lengths: Tensor, window_start: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """All instances, in chunks of sequences of one length that are explained together.
 
         Yields:
-            ``(longest [n], rows, prefix)``: the instances with the longest windows; ``rows [n, w]`` the instances that
-            are their prefixes of 1 … w items, or -1, and ``prefix`` true; or, for instances that share with no other,
-            ``rows [n, 1]`` themselves and ``prefix`` false.
+            ``longest [n]``, of each window start the instance with the longest window, w items; and ``prefixes
+            [n, w]``, the instance that is the first j + 1 items of it at j, or -1. An instance that shares its window
+            start with no other needs no prefixes: then ``prefixes [n, 1]`` is ``longest`` itself.
         """
-        order = np.lexsort((lengths.numpy(), window_start.numpy()))
-        start, length = window_start.numpy()[order], lengths.numpy()[order]
-        first = np.flatnonzero(np.append(True, start[1:] != start[:-1]))
-        end = np.append(first[1:], len(start))
-        shared, width = end - first > 1, length[end - 1]
-        for w in np.unique(width):
-            for prefix in (True, False):
-                groups = np.flatnonzero((width == w) & (shared == prefix))
-                size = max(1, self.batch_size // int(w))
-                for part in np.split(groups, range(size, len(groups), size)) if len(groups) else ():
-                    longest = order[end[part] - 1]
-                    if prefix:
-                        rows = np.full((len(part), w), -1)
-                        count = end[part] - first[part]
-                        member = np.repeat(first[part] - np.cumsum(count) + count, count) + np.arange(count.sum())
-                        rows[np.repeat(np.arange(len(part)), count), length[member] - 1] = order[member]
-                    else:
-                        rows = longest[:, None]
-                    yield torch.from_numpy(longest), torch.from_numpy(rows), prefix
+        _, window, members = window_start.unique(return_inverse=True, return_counts=True)  # [N], [windows], [windows]
+        order = lengths.argsort(stable=True)
+        order = order[window[order].argsort(stable=True)]  # [N]: window by window, the longest of each last
+        longest = order[members.cumsum(0) - 1]  # [windows]
+        width, is_shared = lengths[longest], members > 1  # [windows]
 
-    def _prefix_attributions(self, item_seq, next_item, prefix):
-        """Attributions ``[n, w, w]`` of the items (last dimension) to every prefix of ``item_seq [n, w]``; with
-        ``prefix`` false ``[n, 1, w]``, to the whole alone. ``next_item`` is ``[n, w]`` or ``[n, 1]``."""
+        shared = is_shared[window].nonzero().squeeze(1)  # the instances that share their window start
+        row = is_shared.cumsum(0) - 1  # of a shared window in prefixes_of
+        prefixes_of = torch.full((int(is_shared.sum()), int(lengths.max())), -1)  # [shared windows, L]
+        prefixes_of[row[window[shared]], lengths[shared] - 1] = shared
+
+        for w in width.unique().tolist():
+            for windows in ((width == w) & is_shared, (width == w) & ~is_shared):
+                for part in windows.nonzero().squeeze(1).split(max(1, self.batch_size // w)):
+                    if len(part):
+                        prefixes = prefixes_of[row[part], :w] if is_shared[part[0]] else longest[part].unsqueeze(1)
+                        yield longest[part], prefixes
+
+    def _prefix_attributions(self, item_seq: Tensor, next_item: Tensor) -> Tensor:
+        """Attributions ``[n, w, w]`` of the items (last dimension) to every prefix of ``item_seq [n, w]``, with next
+        items ``[n, w]``; or, with next items ``[n, 1]``, to the whole sequences only, ``[n, 1, w]``."""
         backbone = self.model.backbone
-        n, width = item_seq.shape
-        prefixes = backbone.fast_encoder.PrefixPass(backbone.model, item_seq, last_only=not prefix)
-        encoded = prefixes.states
-        item = self.chosen_item(encoded.flatten(0, 1), next_item.flatten())
+        (n, width), last_only = item_seq.shape, next_item.shape[1] == 1
+        assert backbone.fast_encoder is not None
+        prefixes = backbone.fast_encoder.PrefixPass(backbone.model, item_seq, last_only)
+        item = self.chosen_item(prefixes.states.flatten(0, 1), next_item.flatten())
 
-        def outcome(states, places):
-            chosen = None if item is None else item.view(n, -1)[:, places].flatten()
+        def outcome(states: Tensor, columns: slice) -> Tensor:
+            chosen = None if item is None else item.view(n, -1)[:, columns].flatten()
             return self.outcome(states.flatten(0, 1), chosen).view(n, -1)
 
-        whole = outcome(encoded, slice(None))
+        whole = outcome(prefixes.states, slice(None))  # [n, w] or [n, 1]
         scores = torch.zeros(n, whole.shape[1], width, device=item_seq.device)
         for position in reversed(range(width)):
-            changed = slice(position, None) if prefix else slice(None)
+            changed = slice(None) if last_only else slice(position, None)  # the prefixes that contain it
             scores[:, changed, position] = whole[:, changed] - outcome(prefixes.without(position), changed)
         return scores

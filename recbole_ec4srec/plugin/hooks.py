@@ -320,7 +320,7 @@ _OVERRIDES: dict[str, list[tuple]] = {
         ("Trainer.fit", _FIT, _TRAINERS, "a state after each epoch, processes that wait for the best model"),
         ("Trainer.evaluate", _EVALUATE, [Synchronised], "each user is evaluated once"),
         ("Trainer._train_epoch", _TRAIN_EPOCH, [EC4SRecTrainer], "updates at the start of scheduled epochs"),
-        ("Trainer._valid_epoch", _VALID_EPOCH, [EC4SRecTrainer, Resumable], "its metrics are kept"),
+        ("Trainer._valid_epoch", _VALID_EPOCH, [Resumable], "its metrics are kept"),
         ("Trainer._check_nan", "self, loss", [EC4SRecTrainer], "a loss that is not finite is named, with its parts"),
         ("Trainer._save_checkpoint", "self, epoch, verbose, kwargs", [Resumable], "the best model is always complete"),
         ("Trainer._generate_train_loss_output", _OUTPUT, [EC4SRecTrainer], "the log names the parts of the loss"),

@@ -13,7 +13,7 @@ from recbole_ec4srec.config.schedule import update_schedule
 from recbole_ec4srec.errors import DataError
 from recbole_ec4srec.reporting.chart import chart
 from recbole_ec4srec.reporting.page import render
-from recbole_ec4srec.training.resume import read_state
+from recbole_ec4srec.training.resume import best_epoch, read_state
 
 
 def read_run(path: str | Path) -> dict:
@@ -114,8 +114,7 @@ def report(run: dict, control: dict | None = None, views: Sequence[dict] = ()) -
     metric = config["valid_metric"].lower()
     if control and not all(metric in epoch["valid"] for epoch in control["epochs"]):
         raise DataError(f"--control: has no {metric} on the validation set, by which the run was chosen")
-    sign = 1 if config["valid_metric_bigger"] else -1
-    best = max(epochs, key=lambda epoch: (sign * epoch["valid"][metric], epoch["epoch"]))
+    best = best_epoch(epochs, metric, config["valid_metric_bigger"])
     results, metrics = _results(best, run, control)
     return render(
         "report.html",

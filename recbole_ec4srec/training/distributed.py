@@ -1,48 +1,66 @@
 """Several processes (RecBole's ``--nproc``) that compute what one does.
 
 Instances are divided among the processes, and ``DistributedDataParallel`` averages the gradients of their losses. What
-is no average over instances, the contrastive losses, the importance table and the metrics, is made from what all have.
+is no average over instances (contrastive losses, importance and metrics) is computed from the data of all.
 """
 
 from __future__ import annotations
 
+import inspect
 import logging
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
+from recbole.config import Config
+from recbole.data.dataloader import AbstractDataLoader
+from recbole.evaluator.collector import DataStruct
+from recbole.model.abstract_recommender import AbstractRecommender
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
 
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.model.collectives import rank_and_size
 
+if TYPE_CHECKING:
+    from recbole.trainer import Trainer
+else:  # it is also mixed into trainers that are not derived from RecBole's Trainer
+    Trainer = object
 
-class Synchronised:
-    """What is mixed into a trainer of RecBole's so that its metrics are of all users, once each, and that every process
-    tests the best model, which the first has saved."""
 
-    def __init__(self, config, model):
+class Synchronised(Trainer):
+    """Mixed into a trainer of RecBole's: its metrics are of all users, each counted once, and every process tests the
+    best model, which the first process has saved."""
+
+    saved_model_file: str
+
+    def __init__(self, config: Config, model: AbstractRecommender):
         super().__init__(config, model)
-        name = [self.saved_model_file]
-        dist.broadcast_object_list(name)  # it has the time in it
+        name: list[str] = [self.saved_model_file]
+        dist.broadcast_object_list(name)  # it contains the time
         self.saved_model_file = name[0]
         own = self.eval_collector.get_data_struct
         self.eval_collector.get_data_struct = lambda: _of_all_users(own())
 
-    def fit(self, *args, **options):
+    def fit(self, *args: Any, **options: Any) -> tuple[float, dict]:
+        """The trainer's ``fit``; ends when the best model is written."""
         result = super().fit(*args, **options)
-        dist.barrier()  # until the best model is whole
+        dist.barrier()
         return result
 
-    def evaluate(self, eval_data, *args, **options):
+    def evaluate(self, eval_data: AbstractDataLoader | None, *args: Any, **options: Any) -> dict | None:
+        """The trainer's ``evaluate``, over all users once."""
         if eval_data:
             _give_each_once(eval_data.sampler)
         return super().evaluate(eval_data, *args, **options)
 
-    def _map_reduce(self, result, num_sample):
+    def _map_reduce(self, result: dict, num_sample: int) -> dict:
         return result
 
 
-def _give_each_once(sampler) -> None:
+def _give_each_once(sampler: Any) -> None:
     """Undo the padding of a ``DistributedSampler``, which gives some twice so that all processes have equally many."""
     number, size = len(sampler.dataset), sampler.num_replicas
     if number < size:
@@ -50,26 +68,30 @@ def _give_each_once(sampler) -> None:
     sampler.total_size, sampler.num_samples = number, len(range(sampler.rank, number, size))
 
 
-def _of_all_users(found):
+def _of_all_users(own: DataStruct) -> DataStruct:
     """What RecBole's metrics are computed from, with the rows of all processes."""
-    rows = {name: rows for name, rows in found._data_dict.items() if name.startswith("rec.") or name == "data.label"}
-    parts = [None] * rank_and_size()[1]
+    rows = {name: rows for name, rows in own._data_dict.items() if name.startswith("rec.") or name == "data.label"}
+    parts: list[dict] = [{}] * rank_and_size()[1]
     dist.all_gather_object(parts, rows)
     for name in rows:
-        found.set(name, torch.cat([part[name] for part in parts]))
-    return found
+        own.set(name, torch.cat([part[name] for part in parts]))
+    return own
 
 
-# --- RecBole's functions that know GPUs alone, or write files ---------------------------------------------------------
+# --- RecBole's functions that support GPUs only, or write files -------------------------------------------------------
 
 
-def init_device(original, config) -> None:
-    """RecBole's ``Config._init_device``, which joins the group of processes, for ``ddp_backend``."""
+def init_device(original: Callable, config: Config) -> None:
+    """RecBole's ``Config._init_device``, which joins the group of processes, with ``ddp_backend``.
+
+    Raises:
+        ConfigError: the backend needs more GPUs than there are.
+    """
     final = config.final_config_dict
-    rank, wanted = final.pop("local_rank", None), final.get("ddp_backend")
-    if rank is not None and wanted == "gloo":
+    rank, backend = final.pop("local_rank", None), final.get("ddp_backend")
+    if rank is not None and backend == "gloo":
         final["gpu_id"] = ""
-    original(config)  # as of a single process: finds the device
+    original(config)  # without a rank, as in a single process: finds the device
     if rank is None:
         return
     final["local_rank"], count = rank, final["nproc"]
@@ -79,7 +101,7 @@ def init_device(original, config) -> None:
                 f"gpu_id: got {final['gpu_id']!r}, allowed is a GPU for each of nproc: {count}, or ddp_backend: gloo"
             )
         original(config)
-    elif wanted == "nccl":
+    elif backend == "nccl":
         raise ConfigError("ddp_backend: got 'nccl', allowed is gloo without a GPU")
     else:
         torch.set_num_threads(max(1, torch.get_num_threads() // count))
@@ -95,43 +117,43 @@ def init_device(original, config) -> None:
         final.update(dict.fromkeys(silent, False), state="error")
 
 
-def data_parallel(original, module, device_ids=None, **options):
+def data_parallel(
+    original: Callable, module: nn.Module, device_ids: list[int] | None = None, **options: Any
+) -> nn.Module:
     """``DistributedDataParallel``, which takes no ``device_ids`` on a CPU."""
     on_cpu = next(module.parameters()).device.type == "cpu"
     return original(module, device_ids=None if on_cpu else device_ids, **options)
 
 
-def init_logger(original, config) -> None:
-    """RecBole's, which opens a file, in the first process alone."""
+def init_logger(original: Callable, config: Config) -> None:
+    """RecBole's, which opens a file, in the first process only."""
     if rank_and_size()[0] == 0:
         original(config)
     else:
         logging.basicConfig(level=logging.ERROR)
 
 
-def get_tensorboard(original, logger):
-    """RecBole's, which writes a file, in the first process alone."""
+def get_tensorboard(original: Callable, logger: logging.Logger) -> SummaryWriter | _Silent:
+    """RecBole's, which writes a file, in the first process only; in others one that writes nothing."""
     return original(logger) if rank_and_size()[0] == 0 else _Silent()
 
 
 class _Silent:
     """A tensorboard that writes nothing."""
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *args, **options: None
 
 
-_LAST_SECONDS = 2
+def run_recboles(rank: int, *args: Any) -> None:
+    """RecBole's entry point of a worker process, which is ``__wrapped__`` here (:mod:`recbole_ec4srec.plugin.hooks`).
 
-
-def run_recboles(rank, *args):
-    """RecBole's entry point of a worker process; unpickling a reference to this one registers our models there.
-
-    ``plugin.hooks`` keeps RecBole's own as ``__wrapped__``.
+    It is unpickled in the new process, which imports this package there and so registers our models.
     """
     try:
-        return run_recboles.__wrapped__(rank, *args)
+        inspect.unwrap(run_recboles)(rank, *args)
     except Exception:
-        # The others fail too, when this one is gone, and the error to be told is that of the first to end.
-        time.sleep(_LAST_SECONDS)
+        # The error of the first process that ends is printed. If this one failed because another is about to end, that
+        # one has to be the first.
+        time.sleep(2)
         raise

@@ -1,10 +1,14 @@
-"""The loaders that RecBole's ``save_dataloaders`` leaves for later runs: whole ones, of the data that is there."""
+"""RecBole's ``save_dataloaders``: loaders that are used again must be complete and of the same data."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from logging import getLogger
 
+from recbole.config import Config
+from recbole.data.dataloader import AbstractDataLoader
+from recbole.data.dataset import Dataset
 from torch.utils.data.distributed import DistributedSampler
 
 from recbole_ec4srec.errors import DataError
@@ -12,32 +16,31 @@ from recbole_ec4srec.model.collectives import rank_and_size
 from recbole_ec4srec.storage.settings import differences
 
 
-def save_split_dataloaders(original, config, dataloaders) -> None:
-    """RecBole's function. Of several processes each has loaders for a share of the data, which nobody else can use."""
+def save_split_dataloaders(original: Callable, config: Config, dataloaders: Sequence[AbstractDataLoader]) -> None:
+    """RecBole's function; does nothing in several processes, of which each has loaders for a part of the data only."""
     if rank_and_size()[1] > 1:
         getLogger().warning("save_dataloaders: not done where several processes share the data")
         return
     generators = [loader.generator for loader in dataloaders]
-    original(config, dataloaders)  # takes the generators out of the loaders, which this training goes on with
+    original(config, dataloaders)  # removes the generators from the loaders, which this training still needs
     for loader, generator in zip(dataloaders, generators):
         loader.generator = loader.sampler.generator = generator
 
 
-def load_split_dataloaders(original, config):
-    """RecBole's function; None, for loaders to be made anew, where what is saved is a share of the data or would be
-    shared."""
-    found = None if rank_and_size()[1] > 1 else original(config)
-    if found and any(isinstance(loader.sampler, DistributedSampler) for loader in found):
-        getLogger().warning("saved dataloaders are left aside: they are those of one of several processes")
+def load_split_dataloaders(original: Callable, config: Config) -> Sequence[AbstractDataLoader] | None:
+    """RecBole's function; None, so that loaders are made, in several processes, or if one of several saved these."""
+    saved = None if rank_and_size()[1] > 1 else original(config)
+    if saved and any(isinstance(loader.sampler, DistributedSampler) for loader in saved):
+        getLogger().warning("saved dataloaders are not used: they are those of one of several processes")
         return None
-    return found
+    return saved
 
 
-def data_preparation(original, config, dataset):
-    """RecBole's function.
+def data_preparation(original: Callable, config: Config, dataset: Dataset) -> Sequence[AbstractDataLoader]:
+    """RecBole's function: the training, validation and test loader.
 
     Raises:
-        DataError: the saved loaders are of other data, or a saved data set is older than this package's order of time.
+        DataError: saved loaders are of other data, or a saved data set is of a version that rounded the times.
     """
     if not hasattr(dataset, "fingerprint"):
         raise DataError(
@@ -46,9 +49,9 @@ def data_preparation(original, config, dataset):
         )
     loaders = original(config, dataset)
     saved = getattr(loaders[0]._dataset, "fingerprint", None)
-    told = differences(saved, dataset.fingerprint) if saved else "an earlier version of this package wrote it"
-    if told:
+    differing = differences(saved, dataset.fingerprint) if saved else "an earlier version of this package wrote it"
+    if differing:
         name = f"{config['dataset']}-for-{config['model']}-dataloader.pth"
         file = config["dataloaders_save_path"] or os.path.join(config["checkpoint_dir"], name)
-        raise DataError(f"{file} holds loaders of other data than {dataset.dataset_path}: {told}; remove it")
+        raise DataError(f"{file} holds loaders of other data than {dataset.dataset_path}: {differing}; remove it")
     return loaders

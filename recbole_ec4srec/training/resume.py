@@ -1,11 +1,13 @@
-"""Training that can be killed and goes on after its last whole epoch as if it had never been interrupted.
+"""Training that can be killed and resumes after its last completed epoch as if it had never been interrupted.
 
-The state is tensors and plain values, written to a temporary file that then takes the place of the last one: a process
-that dies while writing leaves the last state as it was, and ``torch.load(…, weights_only=True)`` reads it. The one
-before it stays beside it, for the day on which the newest turns out to be damaged.
+The state is tensors and plain values, written to a temporary file that then replaces the last one: a process that dies
+while it writes leaves the last state as it was, and ``torch.load(…, weights_only=True)`` reads it. The state before it
+is kept beside it, in case the newest is damaged.
 
-The state of an epoch is written before the model of the epoch, where that is the best so far. Of a process that died
-between the two, the model is made again from the state; so the best model is always the one that a state tells of.
+Of an epoch that is the best so far, the state is written before the model. If the process dies between the two, the
+model is made again from the state; so the best model is always the one that a state has as the best.
+
+Epochs count from 1 in states, records and keys, from 0 in RecBole, its log and its checkpoints.
 """
 
 from __future__ import annotations
@@ -15,11 +17,15 @@ import json
 import os
 import pickle
 import random
+from collections.abc import Callable
 from pathlib import Path
 from time import time
 
 import numpy as np
 import torch
+from recbole.config import Config
+from recbole.data.dataloader import AbstractDataLoader
+from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.trainer import S3RecTrainer, Trainer
 from recbole.utils import set_color
 
@@ -28,47 +34,63 @@ from recbole_ec4srec.data.identity import check_same, kept_in, remember
 from recbole_ec4srec.errors import ConfigError, printable
 from recbole_ec4srec.storage.atomic import remove_temporary, replacing
 from recbole_ec4srec.storage.checkpoint import check_whole, load_checkpoint
-from recbole_ec4srec.storage.settings import as_json, differences, plain, plain_settings
-from recbole_ec4srec.training.trainer import EC4SRecTrainer
+from recbole_ec4srec.storage.settings import differences, plain, plain_settings
 
 _FORMAT = 2
 
 
-class Resumable:
-    """What is mixed into a trainer of RecBole's so that it leaves its state after each epoch that it evaluates.
+def best_epoch(history: list[dict], metric: str, bigger: bool) -> dict:
+    """The best of the epochs of a training on the validation set, of equals the last, as RecBole chooses it.
 
-    With ``resume: auto`` in the configuration the state is kept beside the checkpoints, under a name that the
-    configuration gives it, and a training goes on from it where there is one, or from the one before it where it is
-    damaged; ``resume: FILE`` goes on from that file. Without ``resume`` nothing is written.
+    Args:
+        history: of every epoch its number ``epoch`` and its metrics ``valid``.
+        metric: in lower case, as in ``valid``.
+        bigger: whether a larger value is better (``valid_metric_bigger``).
+    """
+    sign = 1 if bigger else -1
+    return max(history, key=lambda epoch: (sign * epoch["valid"][metric], epoch["epoch"]))
+
+
+class Resumable(Trainer):
+    """A trainer of RecBole's that leaves its state after each epoch that it evaluates; mixed into others.
+
+    With ``resume: auto`` the state is kept beside the checkpoints, under a name that depends on the configuration. A
+    training resumes from it if it is there, or from the one before it if it is damaged; with ``resume: FILE`` from that
+    file. Without ``resume`` nothing is written.
 
     Attributes:
-        state_file: where the state goes, or None.
-        history: of every evaluated epoch its number (from 1), seconds, training loss and validation metrics, and what
-            :attr:`~recbole_ec4srec.training.trainer.EC4SRecTrainer.noted` has of it.
+        state_file: where the state is written, or None.
+        history: of every evaluated epoch its number (from 1), seconds, training loss and validation metrics, and
+            :attr:`last_epoch` as it was.
+        last_epoch: what a subclass knows of the epoch that has just been trained, as plain values.
     """
 
-    def __init__(self, config, model):
+    def __init__(self, config: Config, model: AbstractRecommender):
         super().__init__(config, model)
-        self.history, self.state_file = [], None
-        self._settings, self._continue_from = plain_settings(config), []
-        self._saved, self._evaluated, self._best_is_new, self._whole = True, False, False, 0
-        wanted = config["resume"]
-        if wanted:
+        self.history: list[dict] = []
+        self.last_epoch: dict = {}
+        self.state_file: Path | None = None
+        self._settings = plain_settings(config)
+        self._resume_from: list[Path] = []
+        self._saved, self._completed_epochs = True, 0
+        self._state_is_due = self._best_model_is_due = False
+        resume = config["resume"]
+        if resume:
             digest = hashlib.sha256(self.settings.encode()).hexdigest()[:8]
             name = f"{config['model']}-{config['dataset']}-{digest}.state"
-            self.keep_state(Path(config["checkpoint_dir"], name), None if wanted == AUTO else Path(wanted))
+            self.keep_state(Path(config["checkpoint_dir"], name), None if resume == AUTO else Path(resume))
 
-    def keep_state(self, file: Path, continue_from: Path | None = None) -> None:
-        """Leave the state in ``file``, and go on from ``continue_from``, or from what was left in ``file``."""
+    def keep_state(self, file: Path, resume_from: Path | None = None) -> None:
+        """Write the state to ``file``, and resume from ``resume_from``, or from what is in ``file``."""
         self.state_file = file
         remove_temporary(file)
-        left = [state for state in (file, _previous(file)) if state.is_file()]
-        self._continue_from = left if continue_from is None else [continue_from]
+        states = [state for state in (file, _previous(file)) if state.is_file()]
+        self._resume_from = states if resume_from is None else [resume_from]
 
     @property
     def settings(self) -> str:
         """What decides the outcome of this training, as JSON."""
-        return as_json(self._settings)
+        return json.dumps(self._settings, sort_keys=True)
 
     @property
     def seconds(self) -> float:
@@ -77,144 +99,158 @@ class Resumable:
 
     @property
     def best(self) -> dict:
-        """The epoch of :attr:`history` whose model is kept: the best on the validation set, of equals the last."""
-        sign = 1 if self.valid_metric_bigger else -1
-        return max(self.history, key=lambda epoch: (sign * epoch["valid"][self.valid_metric], epoch["epoch"]))
+        """The epoch of :attr:`history` whose model is kept."""
+        return best_epoch(self.history, self.valid_metric, self.valid_metric_bigger)
 
     def fit(
-        self, train_data, valid_data=None, verbose=True, saved=True, show_progress=False, callback_fn=None
-    ):  # RecBole's signature
+        self,
+        train_data: AbstractDataLoader,
+        valid_data: AbstractDataLoader | None = None,
+        verbose: bool = True,
+        saved: bool = True,
+        show_progress: bool = False,
+        callback_fn: Callable[[int, float], None] | None = None,
+    ) -> tuple[float, dict]:
+        """RecBole's ``fit``, from the state that is there; ``callback_fn`` is called when the state is written."""
         self._saved = saved
         remember(self.model, train_data._dataset)
-        if self._continue_from and self._go_on(train_data):
+        if self._resume_from and self._resume(train_data):
             self.eval_collector.data_collect(train_data)  # which metrics of the test may need, as RecBole's fit does
             return self.best_valid_score, self.best_valid_result
         started = time()
 
-        def after_epoch(epoch, score):
+        def after_epoch(epoch: int, score: float) -> None:
             nonlocal started
             seconds, started = time() - started, time()
-            told = {"loss": float(self.train_loss_dict[epoch]), "seconds": round(seconds, 2)}
-            self.history[-1].update(epoch=epoch + 1, **told, **getattr(self, "noted", {}))
-            self._evaluated = False
-            self._write(train_data)
-            self._whole = epoch + 1
-            if self._best_is_new:
-                self._save_checkpoint(epoch, verbose)
+            self._complete_epoch(epoch, seconds, train_data, verbose)
             if callback_fn:
                 callback_fn(epoch, score)
 
         try:
             return super().fit(train_data, valid_data, verbose, saved, show_progress, after_epoch)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(self._how_to_go_on()) from None
+            raise KeyboardInterrupt(self._how_to_resume()) from None
 
-    def _how_to_go_on(self):
-        anew = "the same command starts anew"
-        if not self._whole:
-            return anew
-        after = f"goes on after {self._whole} whole epoch{'s' * (self._whole > 1)}"
-        return f"the same command {after}" if self.state_file else f"{anew}; with --resume=auto it {after}"
+    # Within an epoch RecBole calls, in this order, _valid_epoch, _save_checkpoint if it is the best so far, and the
+    # callback. The model is to be written after the state, so _save_checkpoint leaves it to the callback.
 
-    def _valid_epoch(self, valid_data, show_progress=False):
+    def _valid_epoch(self, valid_data: AbstractDataLoader, show_progress: bool = False) -> tuple[float, dict]:
         score, result = super()._valid_epoch(valid_data, show_progress)
         self.history.append({"valid": plain(result)})
-        self._evaluated = self.state_file is not None
+        self._state_is_due = self.state_file is not None
         return score, result
 
-    def _save_checkpoint(self, epoch, verbose=True, **kwargs):
-        """RecBole's, but the file that is there stays until the new one is whole; after an epoch its state is first."""
-        self._best_is_new = self._evaluated
-        if self._evaluated:
+    def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: object) -> None:
+        """RecBole's, but the file that is there stays until the new one is complete."""
+        self._best_model_is_due = self._state_is_due
+        if self._state_is_due:
             return
-        final = Path(kwargs.pop("saved_model_file", self.saved_model_file))
+        final = Path(str(kwargs.pop("saved_model_file", self.saved_model_file)))
         with replacing(final) as temporary:
             super()._save_checkpoint(epoch, verbose=False, saved_model_file=str(temporary), **kwargs)
             written = temporary.is_file()  # of several processes one writes
         if verbose and written:
             self.logger.info(set_color("Saving current", "blue") + f": {final}")
 
-    def _write(self, train_data):
+    def _complete_epoch(self, epoch: int, seconds: float, train_data: AbstractDataLoader, verbose: bool) -> None:
+        """Write the state after an epoch (from 0), then the model if it is the best so far."""
+        loss = float(self.train_loss_dict[epoch])
+        self.history[-1].update(epoch=epoch + 1, loss=loss, seconds=round(seconds, 2), **self.last_epoch)
+        self._write_state(train_data)
+        self._state_is_due = False
+        self._completed_epochs = epoch + 1
+        if self._best_model_is_due:
+            self._save_checkpoint(epoch, verbose)
+
+    def _write_state(self, train_data: AbstractDataLoader) -> None:
         if self.state_file is None:
             return
-        finished = self.history[-1]["epoch"] >= self.epochs or self.cur_step > self.stopping_step
         save_state(
             self.state_file,
             self,
             train_data,
             settings=self.settings,
             history=self.history,
-            finished=finished,
+            finished=self.history[-1]["epoch"] >= self.epochs or self.cur_step > self.stopping_step,
             best_model=os.path.relpath(self.saved_model_file, self.state_file.parent),
         )
 
-    def _go_on(self, train_data) -> bool:
-        """Take up the state that was left; whether there is nothing left to train."""
-        file, state = self._newest_whole_state()
+    def _how_to_resume(self) -> str:
+        """What the same command will do after an interruption."""
+        anew, number = "the same command starts anew", self._completed_epochs
+        if not number:
+            return anew
+        resumes = f"resumes after {number} completed epoch{'s' * (number > 1)}"
+        return f"the same command {resumes}" if self.state_file else f"{anew}; with --resume=auto it {resumes}"
+
+    def _resume(self, train_data: AbstractDataLoader) -> bool:
+        """Restore the state that was left; whether the training had finished."""
+        file, state = self._newest_state()
         check_same(file, kept_in(state), train_data._dataset)
         load_state(state, self, train_data)
-        self.history, self.start_epoch = state["history"], state["history"][-1]["epoch"]
-        self._whole = self.start_epoch
+        self.history = state["history"]
+        self.start_epoch = self._completed_epochs = self.history[-1]["epoch"]
         self.saved_model_file = str((file.parent / state["best_model"]).resolve())
         if self._saved:
             self._recover_best_model(file)
-        self.logger.info(f"Going on from {file} after epoch {self.start_epoch - 1}")
+        self.logger.info(f"Resuming from {file} after epoch {self.start_epoch - 1} (counted from 0)")
         return state["finished"]
 
-    def _newest_whole_state(self):
-        for number, file in enumerate(self._continue_from, 1):
+    def _newest_state(self) -> tuple[Path, dict]:
+        """The newest state that is not damaged, with its file."""
+        *newer, oldest = self._resume_from
+        for file in newer:
             try:
                 return file, self._own_state(file)
             except ConfigError as error:
-                if number == len(self._continue_from):
-                    raise
-                self.logger.warning(f"{error}; going on from the state before it")
+                self.logger.warning(f"{error}; resuming from the state before it")
+        return oldest, self._own_state(oldest)
 
-    def _own_state(self, file):
-        """What is in ``file``, if it is whole and this training's."""
+    def _own_state(self, file: Path) -> dict:
+        """What is in ``file``, if it is complete and this training's."""
         state = read_state(file)
-        if told := differences(json.loads(state["settings"]), self._settings):
-            raise ConfigError(f"resume: {file} was left by another training: {told}")
+        if differing := differences(json.loads(state["settings"]), self._settings):
+            raise ConfigError(f"resume: {file} was left by another training: {differing}")
         best_model = state["best_model"]
         if printable(best_model) != best_model:  # RecBole logs it
             raise ConfigError(f"resume: {file} was left by no training: its best model is {best_model!r}")
         return state
 
-    def _recover_best_model(self, state_file):
-        """See to it that the best model is that of :attr:`best`."""
+    def _recover_best_model(self, state_file: Path) -> None:
+        """Make sure that the file of the best model has the model of :attr:`best`."""
         best_model, best = Path(self.saved_model_file), self.best["epoch"] - 1
         remove_temporary(best_model)
         if best == self.start_epoch - 1:
             self._save_checkpoint(best, verbose=False)
             return
         try:
-            found = load_checkpoint(best_model, "cpu")["epoch"]
+            epoch = load_checkpoint(best_model, "cpu")["epoch"]
         except (OSError, pickle.UnpicklingError) as error:
             raise ConfigError(f"resume: {state_file} needs the best model so far, {best_model} ({error})") from None
-        # Of a state that was not the newest the model may be of an epoch to come, which makes it again.
-        if found != best and found < self.start_epoch:
+        # After resuming from the state before the newest, it may be of an epoch that will be trained again.
+        if epoch != best and epoch < self.start_epoch:
             raise ConfigError(
-                f"resume: {state_file} needs the best model so far, of epoch {best}; {best_model} is of epoch {found}"
+                f"resume: {state_file} needs the best model so far, of epoch {best} (counted from 0); "
+                f"{best_model} is of epoch {epoch}"
             )
 
 
-def resumable(trainer_class: type) -> type:
-    """``trainer_class`` with :class:`Resumable` mixed in; as it is where its ``fit`` is not RecBole's common one."""
-    if trainer_class.fit not in (Trainer.fit, EC4SRecTrainer.fit, S3RecTrainer.fit):
+def resumable(trainer_class: type[Trainer]) -> type[Trainer]:
+    """``trainer_class`` with :class:`Resumable` mixed in; unchanged if it has that already, or a ``fit`` of its own."""
+    if issubclass(trainer_class, Resumable) or trainer_class.fit not in (Trainer.fit, S3RecTrainer.fit):
         return trainer_class
     return type(trainer_class.__name__, (Resumable, trainer_class), {"__module__": trainer_class.__module__})
 
 
-def save_state(path, trainer, train_data, **more) -> None:
+def save_state(path: Path, trainer: Trainer, train_data: AbstractDataLoader, **more: object) -> None:
     """Write the state of a training after an epoch.
 
     Args:
-        path: the file, replaced in one step; what it held before goes to a file beside it, ``<path>.previous``.
-        trainer: a RecBole trainer.
-        train_data: the loader that it trains on.
-        more: plain values to be kept beside it.
+        path: the file, replaced in one step; what was in it goes to a file beside it, ``<path>.previous``.
+        train_data: the loader that ``trainer`` trains on.
+        more: plain values to be kept with it.
     """
-    algorithm, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002  (RecBole draws from it)
+    _, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002  (RecBole draws from it)
     state = {
         **more,
         "format": _FORMAT,
@@ -224,17 +260,16 @@ def save_state(path, trainer, train_data, **more) -> None:
         "model": trainer.model.state_dict(),
         "other_parameter": trainer.model.other_parameter(),
         "optimizer": trainer.optimizer.state_dict(),
-        "schedule": _of(trainer),
-        "loader": _of(train_data),
+        "schedule": _own_state_of(trainer),
+        "loader": _own_state_of(train_data),
         "shuffling": train_data.generator.get_state(),
         "random": {
             "python": random.getstate(),
-            "numpy": (algorithm, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss),
+            "numpy": ("MT19937", torch.from_numpy(np.asarray(keys, np.int64)), *rest),
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         },
     }
-    path = Path(path)
     with replacing(path) as temporary:
         torch.save(state, temporary)
         if path.is_file():
@@ -242,36 +277,36 @@ def save_state(path, trainer, train_data, **more) -> None:
 
 
 def remove_state(path: Path) -> None:
-    """Remove what :func:`save_state` left: there is nothing to go on with."""
+    """Remove what :func:`save_state` wrote: there is nothing left to resume."""
     for state in (path, _previous(path)):
         state.unlink(missing_ok=True)
 
 
-def _previous(path):
+def _previous(path: Path) -> Path:
     return path.with_name(f"{path.name}.previous")
 
 
-def read_state(path) -> dict:
+def read_state(path: Path) -> dict:
     """What :func:`save_state` wrote; no code in the file is run.
 
     Raises:
-        ConfigError: it is no such file, or a part of one.
+        ConfigError: it is another file, incomplete or damaged.
     """
     try:
         check_whole(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
         if state["format"] != _FORMAT:
             raise ValueError(f"it has format {state['format']}, this version reads {_FORMAT}")
-    except Exception as error:  # what is no such file fails in as many ways as there are files
+    except Exception as error:  # another file can raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError(f"resume: {path} is not the state of a training, or not a whole one ({reason})") from None
     return state
 
 
-def load_state(state: dict, trainer, train_data) -> None:
-    """Put a training back to where :func:`save_state` found it.
+def load_state(state: dict, trainer: Trainer, train_data: AbstractDataLoader) -> None:
+    """Restore a training as it was at :func:`save_state`.
 
-    The trainer, its model and the loader have to be made as they were then, from the same configuration.
+    ``trainer``, its model and ``train_data`` must be new ones of the same configuration.
     """
     trainer.cur_step = state["cur_step"]
     trainer.best_valid_score = state["best_valid_score"]
@@ -283,15 +318,15 @@ def load_state(state: dict, trainer, train_data) -> None:
         if kept is not None:
             part.load_state_dict(kept)
     train_data.generator.set_state(state["shuffling"])
-    drawn = state["random"]
-    random.setstate(drawn["python"])
-    algorithm, keys, *rest = drawn["numpy"]
+    generators = state["random"]
+    random.setstate(generators["python"])
+    algorithm, keys, *rest = generators["numpy"]
     np.random.set_state((algorithm, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
-    torch.set_rng_state(drawn["torch"])
-    if drawn["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(drawn["cuda"])
+    torch.set_rng_state(generators["torch"])
+    if generators["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(generators["cuda"])
 
 
-def _of(part):
-    """The state of what has more of one than RecBole's own classes."""
+def _own_state_of(part: object) -> dict | None:
+    """What :meth:`state_dict` of a trainer or loader gives; RecBole's own have none."""
     return part.state_dict() if hasattr(part, "state_dict") else None

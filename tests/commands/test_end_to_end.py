@@ -129,7 +129,7 @@ def test_a_backbone_that_trains_goes_all_the_way(name, small, monkeypatch):
 
     with monkeypatch.context() as patched:
         stop_in_the_second_epoch(patched)
-        with pytest.raises(Failed, match="goes on after 1 whole epoch"):
+        with pytest.raises(Failed, match="resumes after 1 completed epoch"):
             train(**settings, resume="auto")
     assert train(**settings, resume="auto") == result
 

@@ -131,9 +131,9 @@ def test_text_from_files_does_not_act_on_the_terminal(capsys):
 @pytest.mark.parametrize(
     "resume, epochs, told",
     [
-        ("auto", 2, "the same command goes on after 2 whole epochs"),
+        ("auto", 2, "the same command resumes after 2 completed epochs"),
         ("auto", 0, "the same command starts anew"),
-        ("", 2, "the same command starts anew; with --resume=auto it goes on after 2 whole epochs"),
+        ("", 2, "the same command starts anew; with --resume=auto it resumes after 2 completed epochs"),
     ],
 )
 def test_a_training_says_after_which_epoch_it_goes_on(resume, epochs, told, experiment, monkeypatch):
@@ -209,7 +209,7 @@ def test_a_training_to_a_pipe_has_no_colour_and_no_bars_and_says_how_to_go_on(tm
     status, text = interrupt_after_an_epoch(process, process.stdout.fileno())
     process.stdout.close()
     assert status == 130
-    assert re.search(r"interrupted: the same command goes on after \d+ whole epochs?\n$", text)
+    assert re.search(r"interrupted: the same command resumes after \d+ completed epochs?\n$", text)
     assert not re.search(r"\x1b|\r|it/s|Traceback", text)
 
 

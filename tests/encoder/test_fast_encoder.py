@@ -6,6 +6,8 @@ from recbole.model.sequential_recommender import SASRec
 from torch import nn
 
 from recbole_ec4srec import register_model
+from recbole_ec4srec.encoder import backbone as backbones
+from recbole_ec4srec.encoder.grouping import Group
 from recbole_ec4srec.encoder.kernels import sasrec
 from recbole_ec4srec.encoder.kernels.dropout import FastDropout, use_fast_dropout
 
@@ -34,7 +36,7 @@ def test_grouped_encoding_is_recboles_forward(backbone):
 
 def test_without_lengths_on_the_host_everything_is_one_group(backbone):
     item_seq, lengths = sequences()
-    together = backbone.fast_encoder.encode(backbone.model, item_seq, lengths, [(0, len(lengths), 8)])
+    together = backbone.fast_encoder.encode(backbone.model, item_seq, lengths, [Group(0, len(lengths), 8)])
     assert torch.allclose(together, backbone.model(item_seq, lengths), atol=1e-5)
 
 
@@ -57,6 +59,44 @@ def test_grouped_encoding_has_recboles_gradients(backbone):
         gradients.append([parameter.grad for parameter in backbone.parameters()])
     for padded, grouped in zip(*gradients):
         assert torch.allclose(padded, grouped, rtol=1e-3, atol=1e-4)
+
+
+def within_its_error(ours, theirs):
+    """Whether means, and whether variances, of draws ``[draws, …]`` differ by less than 4.5 standard errors: by chance
+    one in 150,000 differs by more, and the draws are seeded."""
+    means, errors, variances, errors_of_variances = [], [], [], []
+    for draws in (ours, theirs):
+        deviations = draws - draws.mean(0)
+        variance, fourth = deviations.square().mean(0), deviations.pow(4).mean(0)
+        means.append(draws.mean(0))
+        errors.append(variance / len(draws))
+        variances.append(variance)
+        errors_of_variances.append((fourth - variance.square()) / len(draws))
+    return [
+        ((first - second).abs() < 4.5 * (error + other).sqrt()).all().item()
+        for (first, second), (error, other) in ((means, errors), (variances, errors_of_variances))
+    ]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("hidden", "attention"), [(0.5, 0.0), (0.0, 0.5), (0.3, 0.2)])
+def test_with_dropout_mean_and_variance_of_representations_are_recboles(hidden, attention, experiment):
+    e = experiment(n_layers=2, hidden_dropout_prob=hidden, attn_dropout_prob=attention)
+    backbone = e.model.backbone.train()
+    theirs = SASRec(e.config, e.dataset).train()  # with RecBole's dropout
+    torch.manual_seed(1)
+    for parameter in backbone.parameters():
+        if parameter.dim() > 1:  # the normalisations stay as they are, so that every dropout counts
+            nn.init.normal_(parameter, std=0.3)
+    weights = backbone.model.state_dict()
+    weights["item_embedding.weight"] = weights["item_embedding.weight"][: e.dataset.item_num]
+    theirs.load_state_dict(weights)
+    draws, lengths = 4000, torch.tensor([8, 2, 5])
+    item_seq = torch.randint(1, 40, (3, 8)) * (torch.arange(8) < lengths.unsqueeze(1))
+    batch = item_seq.repeat(draws, 1), lengths.repeat(draws)
+    encoded = [encode(*batch).view(draws, 3, -1) for encode in (backbone.encode, theirs)]
+    assert (encoded[0].std(0) > 0).all()
+    assert within_its_error(*encoded) == [True, True]
 
 
 @torch.no_grad()
@@ -135,8 +175,8 @@ def test_training_gives_the_same_losses_with_and_without_grouping(experiment, mo
     curves = []
     for grouped in (True, False):
         if not grouped:
-            monkeypatch.setattr("recbole_ec4srec.encoder.backbone.FAST_ENCODERS", {})
-            monkeypatch.setattr("recbole_ec4srec.encoder.backbone.PADDING_FREE", ())
+            monkeypatch.setattr(backbones, "FAST_ENCODERS", {})
+            monkeypatch.setattr(backbones, "PADDING_FREE", ())
         e = experiment(hidden_dropout_prob=0.0, attn_dropout_prob=0.0)
         curve = []
         while len(curve) < 100:
@@ -234,7 +274,7 @@ def test_sasrec_and_what_is_derived_from_it_without_a_difference_keep_the_fast_e
 
 def test_comparing_leaves_the_weights_and_the_random_numbers_alone(experiment, monkeypatch):
     compared = experiment().model.state_dict(), torch.rand(1)
-    monkeypatch.setattr("recbole_ec4srec.encoder.backbone.FAST_ENCODERS", {})
+    monkeypatch.setattr(backbones, "FAST_ENCODERS", {})
     without = experiment().model.state_dict(), torch.rand(1)
     assert all(torch.equal(compared[0][name], weight) for name, weight in without[0].items())
     assert torch.equal(compared[1], without[1])

@@ -19,7 +19,7 @@ lengths_of = st.lists(st.integers(1, 300), min_size=1, max_size=8)
 def cost(groups):
     """The cost model: attention adds to every token, and every group costs something to start."""
     return sum(
-        (end - start) * width * (1 + width * grouping._ATTENTION_COST) + grouping._GROUP_COST
+        (end - start) * width * (1 + width * grouping.ATTENTION_COST) + grouping.GROUP_COST
         for start, end, width in groups
     )
 
@@ -51,7 +51,7 @@ def test_no_other_cut_is_cheaper(lengths):
 
 
 def test_no_other_cut_of_short_sequences_is_cheaper_where_groups_cost_little(monkeypatch):
-    monkeypatch.setattr(grouping, "_GROUP_COST", 4)
+    monkeypatch.setattr(grouping, "GROUP_COST", 4)
     rng = np.random.default_rng(3)
     for _ in range(60):
         lengths = rng.integers(1, 13, rng.integers(1, 9))
@@ -83,18 +83,18 @@ def a_batch(n_items, lengths, width=8):
 @pytest.mark.parametrize("group_cost", [0, 400])
 def test_encoding_in_groups_equals_encoding_as_padded(experiment, monkeypatch, backbone, group_cost):
     # At no cost every length becomes a group.
-    monkeypatch.setattr(grouping, "_GROUP_COST", group_cost)
+    monkeypatch.setattr(grouping, "GROUP_COST", group_cost)
     model = experiment(backbone=backbone).model.eval()
     for lengths in ([3, 8, 1, 3, 7, 1, 5], [1, 1, 1], [8, 8], [4], [8, 7, 6, 5, 4, 3, 2, 1]):
         item_seq, item_seq_len = a_batch(model.n_items, lengths)
         with torch.no_grad():
             padded = model.backbone(item_seq, item_seq_len)
             grouped = model.backbone.encode(item_seq, item_seq_len)
-            told = model.backbone.encode(item_seq, item_seq_len, item_seq_len.numpy())
+            with_lengths = model.backbone.encode(item_seq, item_seq_len, item_seq_len.numpy())
             embedding = model.backbone.embed(item_seq)
             embedded = model.backbone.encode(item_seq, item_seq_len, item_embedding=embedding)
         assert torch.allclose(grouped, padded, atol=1e-5)
-        assert torch.allclose(told, padded, atol=1e-5)
+        assert torch.allclose(with_lengths, padded, atol=1e-5)
         assert torch.allclose(embedded, padded, atol=1e-5)
 
 
@@ -107,13 +107,13 @@ def test_the_encoding_is_that_of_recboles_own_model(experiment, theirs):
     recbole.load_state_dict(weights)
     item_seq, item_seq_len = a_batch(e.model.n_items - 1, [3, 8, 1, 3, 7, 1, 5])
     with torch.no_grad():
-        found = e.model.eval().backbone.encode(item_seq, item_seq_len)
-        assert torch.allclose(found, recbole(item_seq, item_seq_len), atol=1e-5)
+        encoded = e.model.eval().backbone.encode(item_seq, item_seq_len)
+        assert torch.allclose(encoded, recbole(item_seq, item_seq_len), atol=1e-5)
 
 
 @pytest.mark.parametrize("backbone", ["SASRec", "GRU4Rec"])
 def test_encoding_in_groups_gives_the_gradients_of_encoding_as_padded(experiment, monkeypatch, backbone):
-    monkeypatch.setattr(grouping, "_GROUP_COST", 0)
+    monkeypatch.setattr(grouping, "GROUP_COST", 0)
     model = experiment(backbone=backbone).model.eval()
     item_seq, item_seq_len = a_batch(model.n_items, [3, 8, 1, 3, 7, 1, 5])
     gradients = []

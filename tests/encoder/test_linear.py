@@ -16,6 +16,10 @@ from recbole_ec4srec.encoder.kernels.linear import (
     use_fast_linear,
 )
 
+#: Versions for which :func:`linear` has to use oneDNN.
+USES_ONEDNN = torch.backends.mkldnn.is_available() and tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 4)
+uses_onednn = pytest.mark.skipif(not USES_ONEDNN, reason="this torch has no oneDNN product that is used")
+
 
 def numbers(*shape):
     return torch.randn(shape, generator=torch.Generator().manual_seed(len(shape) + shape[-1]))
@@ -32,13 +36,13 @@ def assert_close(actual, expected):
 @pytest.mark.parametrize("outer", [4, 8, 24])
 def test_a_linear_layer_and_its_gradients(shape, outer, bias):
     given = [numbers(*shape), numbers(outer, 8), numbers(outer)][: 3 if bias else 2]
-    found = []
+    results = []
     for function in (linear, F.linear):
         leaves = [tensor.clone().requires_grad_() for tensor in given]
         result = function(*leaves)
         result.square().sum().backward()
-        found.append([result.detach(), *(leaf.grad for leaf in leaves)])
-    for actual, expected in zip(*found):
+        results.append([result.detach(), *(leaf.grad for leaf in leaves)])
+    for actual, expected in zip(*results):
         assert actual.shape == expected.shape
         assert_close(actual, expected)
 
@@ -58,17 +62,38 @@ def test_the_result_may_be_changed_in_place():
     assert_close(hidden.grad, 2 * numbers(4, 8).sum(0).expand(2, ROWS, -1))
 
 
-def test_whole_blocks_alone_go_to_onednn(monkeypatch):
-    if ours._ONEDNN is None:
-        pytest.skip("this PyTorch has no oneDNN")
-    seen = []
-    monkeypatch.setattr(ours, "_ONEDNN", lambda input, *rest: seen.append(len(input)) or F.linear(input, *rest[:2]))
+def onednn_products(work):
+    """How many products oneDNN computes in ``work()``."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        work()
+    return sum(event.count for event in profile.key_averages() if event.key == "mkldnn::_linear_pointwise")
+
+
+@uses_onednn
+def test_whole_blocks_alone_go_to_onednn():
     weight = numbers(4, 8)
-    linear(numbers(ROWS, 8), weight), linear(numbers(ROWS + 1, 8), weight)
-    linear(numbers(ROWS, 8).double(), weight.double())
+    assert onednn_products(lambda: linear(numbers(ROWS, 8), weight)) == 1
+    assert onednn_products(lambda: linear(numbers(2, ROWS, 8), weight)) == 1
+    assert onednn_products(lambda: linear(numbers(ROWS + 1, 8), weight)) == 0
+    assert onednn_products(lambda: linear(numbers(ROWS, 8).double(), weight.double())) == 0
     with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert onednn_products(lambda: linear(numbers(ROWS, 8), weight)) == 0
         assert linear(numbers(ROWS, 8), weight).dtype == torch.bfloat16
-    assert seen == [ROWS]
+
+
+@uses_onednn
+def test_the_gradients_of_whole_blocks_go_to_onednn():
+    hidden, weight = numbers(ROWS, 8).requires_grad_(), numbers(4, 8).requires_grad_()
+    loss = linear(hidden, weight).sum()
+    assert onednn_products(loss.backward) == 2  # of the input, and of the weight
+
+
+@uses_onednn
+def test_the_products_of_a_backbone_go_to_onednn(experiment):
+    model = experiment(n_layers=1).model.eval()
+    item_seq, lengths = torch.ones(ROWS, 8, dtype=torch.long), torch.full((ROWS,), 8)
+    # Query, key and value at once for every item, then the query, dense and feed-forward layers for the last ones.
+    assert onednn_products(lambda: model(item_seq, lengths)) >= 4
 
 
 @pytest.mark.parametrize("rows", [0, 1, ROWS, ROWS + 1, MANY_ROWS, 2 * MANY_ROWS + ROWS + 7])
@@ -77,10 +102,13 @@ def test_blocks_are_put_together_again(rows):
     assert torch.equal(by_blocks(lambda x, y: (x - y)[:, :2], a, b), (a - b)[:, :2])
 
 
+@uses_onednn
 def test_rows_are_added_to_fill_a_block():
-    like = torch.zeros(1)
-    assert [rows_to_add(count, like) for count in (0, 1, ROWS - 1, ROWS)] in ([0, ROWS - 1, 1, 0], [0, 0, 0, 0])
-    assert rows_to_add(1, like.double()) == 0
+    assert [rows_to_add(count, torch.zeros(1)) for count in (0, 1, ROWS - 1, ROWS)] == [0, ROWS - 1, 1, 0]
+
+
+def test_no_rows_are_added_where_blocks_do_not_matter():
+    assert rows_to_add(1, torch.zeros(1).double()) == 0
 
 
 def test_a_product_is_that_of_the_transposed():

@@ -60,6 +60,6 @@ def test_an_error_ends_all_and_leaves_the_threads_as_they_were(threads):
 
 def test_on_another_device_chunks_follow_each_other():
     main = threading.get_ident()
-    found = []
-    list(for_each(lambda number: found.append((number, threading.get_ident())), range(5), "cuda"))
-    assert found == [(number, main) for number in range(5)]
+    calls = []
+    list(for_each(lambda number: calls.append((number, threading.get_ident())), range(5), "cuda"))
+    assert calls == [(number, main) for number in range(5)]

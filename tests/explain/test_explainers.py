@@ -75,8 +75,8 @@ def captums(model, name, batch, target, output):
         return scores.softmax(1) if output == "probability" else scores
 
     def outcome(embedding, item_seq, item_seq_len, chosen, user):
-        found = scores(backbone(item_seq, item_seq_len, embedding, user))
-        return found.amax(1) if target == "max" else found.gather(1, chosen.unsqueeze(1) - 1).squeeze(1)
+        values = scores(backbone(item_seq, item_seq_len, embedding, user))
+        return values.amax(1) if target == "max" else values.gather(1, chosen.unsqueeze(1) - 1).squeeze(1)
 
     with torch.no_grad():
         chosen = next_item if target == "next" else scores(backbone(item_seq, item_seq_len, user=user)).argmax(1) + 1
@@ -98,10 +98,10 @@ CAPTUMS = {"occlusion": "Occlusion", "saliency": "Saliency", "integrated_gradien
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_equals_captum_for_every_length(backbone, explainer, target, output, model):
     built, batch = model(backbone), sequences([*range(8, 0, -1), 3, 8], 8)
-    found = explainer_of(built, explainer, target, output).attribute(*batch)
+    attributions = explainer_of(built, explainer, target, output).attribute(*batch)
     expected = captums(built.model, CAPTUMS[explainer], batch, target, output)
     assert expected.abs().max() > 1e-4
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(attributions, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -109,9 +109,9 @@ def test_equals_captum_for_every_length(backbone, explainer, target, output, mod
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_equals_captum_for_every_length_up_to_50(backbone, explainer, model):
     built, batch = model(backbone, MAX_ITEM_LIST_LENGTH=50), sequences(range(1, 51), 50)
-    found = explainer_of(built, explainer).attribute(*batch)
+    attributions = explainer_of(built, explainer).attribute(*batch)
     expected = captums(built.model, CAPTUMS[explainer], batch, "predicted", "logit")
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5 * max(1, expected.abs().max().item()))
+    torch.testing.assert_close(attributions, expected, rtol=1e-3, atol=1e-5 * max(1, expected.abs().max().item()))
 
 
 @pytest.mark.parametrize("explainer", [*CAPTUMS, "attention", "captum:InputXGradient"])
@@ -164,19 +164,21 @@ def by_hand_attention(backbone, item_seq, item_seq_len):
 @torch.no_grad()
 def test_attention_is_the_last_layers_of_the_last_position_averaged_over_heads(model):
     built, (item_seq, lengths, *_) = model("SASRec"), sequences([8, 3, 1, 5], 8)
-    found = explainer_of(built, "attention").attribute(item_seq, lengths)
+    attributions = explainer_of(built, "attention").attribute(item_seq, lengths)
     built.model.eval()
-    torch.testing.assert_close(found, by_hand_attention(built.model.backbone, item_seq, lengths), rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(found.sum(1), torch.ones(4))
-    assert found[2].tolist() == [1, *[0] * 7]
+    torch.testing.assert_close(
+        attributions, by_hand_attention(built.model.backbone, item_seq, lengths), rtol=1e-4, atol=1e-6
+    )
+    torch.testing.assert_close(attributions.sum(1), torch.ones(4))
+    assert attributions[2].tolist() == [1, *[0] * 7]
 
 
 def test_attention_of_bert4rec_is_that_of_its_mask_and_its_first_item_is_not_seen(model):
     item_seq, lengths, *_ = sequences([8, 3, 5], 8)
-    found = explainer_of(model("BERT4Rec"), "attention").attribute(item_seq, lengths)
-    assert (found[:, 0] == 0).all()
-    assert (found[:, 1:][item_seq[:, 1:] > 0] > 0).all()
-    assert (found.sum(1) < 1).all()  # the mask looks at itself too
+    attributions = explainer_of(model("BERT4Rec"), "attention").attribute(item_seq, lengths)
+    assert (attributions[:, 0] == 0).all()
+    assert (attributions[:, 1:][item_seq[:, 1:] > 0] > 0).all()
+    assert (attributions.sum(1) < 1).all()  # the mask looks at itself too
 
 
 def test_attention_needs_attention(experiment):
@@ -189,11 +191,11 @@ def test_captums_classes_that_take_a_forward_function(name, model):
     built, batch = model("SASRec"), sequences([5, 1, 3], 8)
     explainer = explainer_of(built, f"captum:{name}")
     state = torch.random.get_rng_state()
-    found = explainer.attribute(*batch)
+    attributions = explainer.attribute(*batch)
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert torch.equal(explainer.attribute(*batch), found)
-    assert found.isfinite().all() and (found[batch[0] == 0] == 0).all()
-    assert (found[batch[0] > 0] != 0).any()
+    assert torch.equal(explainer.attribute(*batch), attributions)
+    assert attributions.isfinite().all() and (attributions[batch[0] == 0] == 0).all()
+    assert (attributions[batch[0] > 0] != 0).any()
 
 
 def test_taking_one_item_away_is_the_same_by_any_of_captums_ways(model):
@@ -262,7 +264,7 @@ def test_an_explainer_of_ones_own_cannot_take_the_name_of_ours():
         register_explainer(Explainer, "saliency")
 
 
-# --- controls ---------------------------------------------------------------------------------------------------------
+# --- explainers that use no model -------------------------------------------------------------------------------------
 
 
 def test_random_importance_differs_between_updates_and_is_repeated_by_its_seed(experiment):
@@ -311,8 +313,8 @@ def test_an_oracles_scores_come_from_a_field_or_a_file(source, with_scores, expe
         items = np.atleast_1d(dataset.id2token("item_id", item_seq[:length]))
         expected = [importance_of(user, item) for item in items]
         assert np.allclose(table.rows(torch.tensor([row]))[0, :length], expected)
-    score, _ = built.fit(saved=False)
-    assert built.train_data.guided and score >= 0
+    built.fit(saved=False)
+    assert built.train_data.guided
 
 
 def test_an_oracle_has_to_know_every_interaction(with_scores, experiment):
@@ -323,6 +325,13 @@ def test_an_oracle_has_to_know_every_interaction(with_scores, experiment):
     with pytest.raises(ConfigError, match=r"no score for 6 of .* interactions, the first of user same and item i5"):
         built.fit(saved=False)
     assert built.trainer.train_loss_dict == {}  # before any training
+
+
+def test_an_oracle_needs_the_interactions_that_the_windows_are_cut_from(with_scores, experiment, monkeypatch):
+    built = experiment(explainer="oracle", oracle_scores="importance", **SCORED)
+    monkeypatch.setattr(built.train_data._dataset, "history", None)  # as of files that are split already
+    with pytest.raises(ConfigError, match=r"^explainer: got 'oracle', which has no scores for files that are split"):
+        built.fit(saved=False)
 
 
 @pytest.mark.parametrize(

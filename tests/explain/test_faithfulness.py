@@ -53,27 +53,27 @@ def looped(explainer, importance, item_seq, lengths, users):
 def test_the_curves_are_those_of_the_loop(setup):
     explainer, *sequences = setup
     importance = torch.rand(sequences[0].shape, generator=torch.Generator().manual_seed(2))
-    found, expected = measure(explainer, importance, *sequences), looped(explainer, importance, *sequences)
-    assert torch.allclose(found.deletion, torch.tensor(expected["deletion"]), rtol=1e-3)
-    assert torch.allclose(found.insertion, torch.tensor(expected["insertion"]), rtol=1e-3)
+    measured, expected = measure(explainer, importance, *sequences), looped(explainer, importance, *sequences)
+    assert torch.allclose(measured.deletion, torch.tensor(expected["deletion"]), rtol=1e-3)
+    assert torch.allclose(measured.insertion, torch.tensor(expected["insertion"]), rtol=1e-3)
     at = [SHARES.index(share) for share in ERASER_SHARES]
-    assert found.comprehensiveness == pytest.approx(sum(1 - expected["deletion"][i] for i in at) / len(at), rel=1e-3)
-    assert found.sufficiency == pytest.approx(sum(1 - expected["insertion"][i] for i in at) / len(at), rel=1e-3)
+    assert measured.comprehensiveness == pytest.approx(sum(1 - expected["deletion"][i] for i in at) / len(at), rel=1e-3)
+    assert measured.sufficiency == pytest.approx(sum(1 - expected["insertion"][i] for i in at) / len(at), rel=1e-3)
 
 
 def test_nothing_taken_away_and_everything_left_is_the_whole(setup):
     explainer, *sequences = setup
-    found = measure(explainer, torch.rand(sequences[0].shape), *sequences)
-    assert found.deletion[0] == pytest.approx(1, abs=1e-5)
-    assert found.insertion[-1] == pytest.approx(1, abs=1e-5)
-    assert found.deletion[-1] == pytest.approx(found.insertion[0].item(), rel=1e-5)
+    measured = measure(explainer, torch.rand(sequences[0].shape), *sequences)
+    assert measured.deletion[0] == pytest.approx(1, abs=1e-5)
+    assert measured.insertion[-1] == pytest.approx(1, abs=1e-5)
+    assert measured.deletion[-1] == pytest.approx(measured.insertion[0].item(), rel=1e-5)
 
 
 def test_areas_are_by_trapezoids():
     flat, falling = torch.ones(11), torch.linspace(1, 0, 11)
-    found = Faithfulness(deletion=falling, insertion=flat, comprehensiveness=0, sufficiency=0)
-    assert found.deletion_area == pytest.approx(0.5)
-    assert found.insertion_area == pytest.approx(1)
+    measured = Faithfulness(deletion=falling, insertion=flat, comprehensiveness=0, sufficiency=0)
+    assert measured.deletion_area == pytest.approx(0.5)
+    assert measured.insertion_area == pytest.approx(1)
 
 
 def test_which_of_equal_items_goes_first_is_drawn_but_repeated(setup):

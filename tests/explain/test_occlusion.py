@@ -1,8 +1,10 @@
-"""Occlusion against captum's, on a trained model, and what an explanation leaves behind."""
+"""Occlusion of a trained model: padding, chunks, the table of all instances, and what an explanation leaves behind.
+
+That it equals captum's is tested in test_explainers.py.
+"""
 
 import pytest
 import torch
-from captum.attr import Occlusion as CaptumOcclusion
 
 from recbole_ec4srec.explain import Occlusion, build_explainer
 
@@ -34,58 +36,6 @@ def sequences(n_items, lengths, width):
     items = torch.randint(1, n_items, (len(lengths), width), generator=generator)
     inside = torch.arange(width) < lengths.unsqueeze(1)
     return items * inside, lengths, torch.randint(1, n_items, (len(lengths),), generator=generator)
-
-
-def captums(model, item_seq, item_seq_len, next_item, target, output):
-    """What captum gives for the same question, ``[B, L]``; meaningless on padding."""
-    backbone = model.backbone
-
-    def outcome(embedding, item_seq, item_seq_len, chosen):
-        encoded = backbone(item_seq, item_seq_len, item_embedding=embedding)
-        scores = encoded @ backbone.model.item_embedding.weight[1 : model.n_items].T
-        if output == "probability":
-            scores = scores.softmax(1)
-        return scores.amax(1) if target == "max" else scores.gather(1, chosen.unsqueeze(1) - 1).squeeze(1)
-
-    model.eval()
-    with torch.no_grad():
-        chosen = next_item if target == "next" else model(item_seq, item_seq_len)
-        if target != "next":
-            chosen = (chosen @ backbone.model.item_embedding.weight[1 : model.n_items].T).argmax(1) + 1
-        embedding = backbone.embed(item_seq)
-        attributions = CaptumOcclusion(outcome).attribute(
-            embedding,
-            sliding_window_shapes=(1, embedding.shape[-1]),
-            baselines=0,
-            additional_forward_args=(item_seq, item_seq_len, chosen),
-            perturbations_per_eval=1,
-        )
-    return attributions[..., 0]
-
-
-def assert_equals_captum(model, batch, target, output):
-    item_seq, item_seq_len, next_item = batch
-    attributions = Occlusion(model, target, output).attribute(item_seq, item_seq_len, next_item)
-    expected = captums(model, *batch, target, output) * (item_seq > 0)
-    assert expected.abs().max() > 1e-3
-    torch.testing.assert_close(attributions, expected, rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("output", OUTPUTS)
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("backbone", ["SASRec", "GRU4Rec"])
-def test_equals_captum_for_every_length(backbone, target, output, trained):
-    model = trained(backbone).model
-    assert_equals_captum(model, sequences(model.n_items, [*range(8, 0, -1), 3, 8], 8), target, output)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("output", OUTPUTS)
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("backbone", ["SASRec", "GRU4Rec"])
-def test_equals_captum_for_every_length_up_to_50(backbone, target, output, trained):
-    model = trained(backbone, MAX_ITEM_LIST_LENGTH=50).model
-    assert_equals_captum(model, sequences(model.n_items, range(1, 51), 50), target, output)
 
 
 @pytest.mark.parametrize("backbone", ["SASRec", "GRU4Rec"])

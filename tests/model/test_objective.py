@@ -125,7 +125,7 @@ def test_its_name_stands_in_the_log_and_in_what_a_run_notes(experiment, caplog):
     caplog.set_level("INFO")
     e.fit(saved=False)
     assert ", mine: " in caplog.text
-    assert tuple(e.trainer.noted["losses"]) == ("rec", "cl_pos", "cl_neg", "sl_pos", "mine")
+    assert tuple(e.trainer.last_epoch["losses"]) == ("rec", "cl_pos", "cl_neg", "sl_pos", "mine")
 
 
 @pytest.mark.parametrize("value", [-0.1, "much", None])

@@ -59,11 +59,11 @@ def computed(config, rank=0, size=1):
     small = Experiment(config)
     model, trainer, loader = small.model, small.trainer, small.train_data
     rows = torch.randperm(len(loader._dataset), generator=torch.Generator().manual_seed(1))[:32]
-    found = {"losses": [], "gradients": []}
+    results = {"losses": [], "gradients": []}
     for guided, settings in LOSSES:
         if guided and not loader.guided:
-            found["importance"] = trainer.explainer.table(loader._dataset, torch.device("cpu"))
-            loader.set_importance(found["importance"])
+            results["importance"] = trainer.explainer.table(loader._dataset, torch.device("cpu"))
+            loader.set_importance(results["importance"])
         iter(loader)
         batch = loader.collate_fn(rows)
         batch.interaction[model.NEG_ITEM_ID] = batch[model.POS_ITEM_ID].roll(5)
@@ -74,12 +74,12 @@ def computed(config, rank=0, size=1):
             trainer.set_reduce_hook()
         losses = model.calculate_loss(batch[rank::size])
         (sum(losses) + trainer.sync_grad_loss()).backward()
-        found["losses"].append([loss.item() for loss in losses])
-        found["gradients"].append({name: weight.grad.clone() for name, weight in model.named_parameters()})
+        results["losses"].append([loss.item() for loss in losses])
+        results["gradients"].append({name: weight.grad.clone() for name, weight in model.named_parameters()})
         vars(model).update(usual)
-    found["importance"] = found["importance"].values
-    found["metrics"] = plain(trainer.evaluate(small.test_data, load_best_model=False))
-    return found
+    results["importance"] = results["importance"].values
+    results["metrics"] = plain(trainer.evaluate(small.test_data, load_best_model=False))
+    return results
 
 
 def compute(rank, port, settings):
@@ -93,11 +93,11 @@ def test_two_processes_compute_what_one_does(data_path):
     one = computed(Config("EC4SRec", "tiny", config_dict=settings))
     torch.multiprocessing.spawn(compute, (free_port(), settings), nprocs=2)
     for rank in range(2):
-        found = torch.load(f"{rank}.pt")
-        assert torch.equal(found["importance"], one["importance"])
-        torch.testing.assert_close(found["losses"], one["losses"], rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(found["gradients"], one["gradients"], rtol=1e-5, atol=1e-5)
-        assert found["metrics"] == pytest.approx(one["metrics"], abs=1e-6)
+        results = torch.load(f"{rank}.pt")
+        assert torch.equal(results["importance"], one["importance"])
+        torch.testing.assert_close(results["losses"], one["losses"], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(results["gradients"], one["gradients"], rtol=1e-5, atol=1e-5)
+        assert results["metrics"] == pytest.approx(one["metrics"], abs=1e-6)
 
 
 @pytest.mark.parametrize("model", ["EC4SRec", pytest.param("SASRec", marks=pytest.mark.slow)])
@@ -148,7 +148,7 @@ def test_what_the_processes_cannot_run_on_is_refused(device):
 def test_more_processes_than_users_are_refused():
     sampler = types.SimpleNamespace(dataset=[0], num_replicas=2, rank=0)
     with pytest.raises(ConfigError, match="nproc: got 2, allowed is at most the number of users that are evaluated, 1"):
-        distributed._give_each_once(sampler)
+        distributed.Synchronised.evaluate(None, types.SimpleNamespace(sampler=sampler))
 
 
 def kill():

@@ -1,8 +1,6 @@
-"""A training that was killed and gone on with ends as the unbroken one, bit for bit."""
+"""A training that was killed and resumed ends as the unbroken one, bit for bit."""
 
-import importlib.metadata
 import io
-import json
 import logging
 import os
 import pickle
@@ -19,7 +17,7 @@ import recbole_ec4srec
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.experiments import records
 from recbole_ec4srec.experiments.records import Run, settings_of
-from recbole_ec4srec.experiments.training import Training, record
+from recbole_ec4srec.experiments.training import record
 from recbole_ec4srec.training import resume
 
 EPOCHS = {"epochs": 6, "stopping_step": 9, "eval_batch_size": 64}
@@ -53,9 +51,9 @@ def outcome(data_path, tmp_path):
             torch.rand(1), np.random.shuffle([1, 2])  # noqa: NPY002  (what else a process may do)
         record(run, output, work, lambda training: None)
         assert not [file for file in work.iterdir() if file.suffix not in (".pth", ".warm")]
-        found = records.read(output, run)
-        curve = [{key: value for key, value in epoch.items() if key != "seconds"} for epoch in found["epochs"]]
-        return curve, {key: value for key, value in found.items() if key not in CLOCK}
+        kept = records.read(output, run)
+        curve = [{key: value for key, value in epoch.items() if key != "seconds"} for epoch in kept["epochs"]]
+        return curve, {key: value for key, value in kept.items() if key not in CLOCK}
 
     return train
 
@@ -117,15 +115,15 @@ def run(data_path, tmp_path, monkeypatch):
     def quick_start(model="EC4SRec", kill=None, **settings):
         where = {"data_path": str(data_path), "checkpoint_dir": str(tmp_path / "saved")}
         ours = OURS if model.startswith("EC4SRec") else {}
-        written = resume.Resumable._write
+        save_state = resume.save_state
 
-        def write(trainer, train_data):
-            written(trainer, train_data)
+        def save_and_die(file, trainer, *args, **options):
+            save_state(file, trainer, *args, **options)
             if kill(trainer) if callable(kill) else trainer.history[-1]["epoch"] == kill:
                 raise Killed
 
         with monkeypatch.context() as patch:
-            patch.setattr(resume.Resumable, "_write", write)
+            patch.setattr(resume, "save_state", save_and_die)
             try:
                 return recbole_ec4srec.run(
                     model, "tiny", config_dict={**SMALL, **EPOCHS, **ours, **where, "seed": 5, **settings}
@@ -141,7 +139,7 @@ def states(tmp_path):
 
 
 @pytest.mark.parametrize("model", ["EC4SRec", "SASRec"])
-def test_recboles_quick_start_goes_on_by_itself(model, run, tmp_path):
+def test_recboles_quick_start_resumes_by_itself(model, run, tmp_path):
     unbroken = run(model)
     assert states(tmp_path) == []  # nothing is left unless it is asked for
     assert run(model, kill=1, resume="auto") is None
@@ -163,7 +161,7 @@ def test_another_configuration_has_a_state_of_its_own(run, tmp_path):
     assert len(states(tmp_path)) == 2
 
 
-def test_a_state_is_gone_on_with_from_any_file_but_not_by_another_training(run, tmp_path, capsys):
+def test_any_file_of_a_state_is_resumed_from_but_not_by_another_training(run, tmp_path, capsys):
     unbroken = run()
     run(kill=3, resume="auto")
     (file,) = states(tmp_path)
@@ -214,7 +212,7 @@ def best_at_two(monkeypatch):
 
     def _valid_epoch(trainer, *args, **options):
         _, result = evaluate(trainer, *args, **options)
-        result["ndcg@10"] = {1: 0.1, 2: 0.3}.get(trainer._epoch, 0.2)
+        result["ndcg@10"] = {0: 0.1, 1: 0.3}.get(len(trainer.history), 0.2)
         return result["ndcg@10"], result
 
     monkeypatch.setattr(recbole.trainer.Trainer, "_valid_epoch", _valid_epoch)
@@ -238,14 +236,14 @@ def test_a_best_model_that_is_not_the_states_is_refused(run, best_at_two, tmp_pa
     run(kill=after_a_worse_epoch, resume="auto", **RESTLESS)
     (best,) = (tmp_path / "saved").glob("*.pth")
     whole = best.read_bytes()
-    for content, told in (
+    for content, reason in (
         (None, "No such file"),
         (whole[:999], "is not a checkpoint, or not a whole one"),
         (flipped(whole), "is damaged, as its checksums tell"),
         (of_another, "is of epoch 0"),
     ):
         best.unlink() if content is None else best.write_bytes(content)
-        with pytest.raises(ConfigError, match=rf"^resume: .*needs the best model so far, .*pth.*{told}"):
+        with pytest.raises(ConfigError, match=rf"^resume: .*needs the best model so far, .*pth.*{reason}"):
             run(resume="auto", **RESTLESS)
 
 
@@ -264,7 +262,7 @@ def test_where_the_newest_state_is_damaged_the_one_before_it_is_used_and_that_is
             file.unlink()
         caplog.clear()
         assert run(resume="auto", **RESTLESS) == unbroken
-        assert f"Going on from {file}.previous" in caplog.text
+        assert f"Resuming from {file}.previous" in caplog.text
         assert (f"resume: {file} is not the state of a training, or not a whole one" in caplog.text) == bool(damage)
 
 
@@ -294,11 +292,11 @@ def test_what_killed_processes_left_half_written_is_removed(run, tmp_path):
     assert [left.name for left in file.parent.glob("*.tmp")] == [f"{file.name}.{alive}.tmp"]
 
 
-@pytest.mark.parametrize("wanted", ["nowhere.state", 3, True])
-def test_a_resume_that_cannot_work_is_refused_before_the_data_is_read(wanted, run):
+@pytest.mark.parametrize("value", ["nowhere.state", 3, True])
+def test_a_resume_that_cannot_work_is_refused_before_the_data_is_read(value, run):
     for model in ("EC4SRec", "SASRec"):
         with pytest.raises(ConfigError, match="resume: got"):
-            run(model, resume=wanted, data_path="nowhere")
+            run(model, resume=value, data_path="nowhere")
 
 
 def test_a_best_model_is_replaced_in_one_step(experiment, monkeypatch):
@@ -323,54 +321,8 @@ def test_trainers_with_a_loop_of_their_own_stay_as_they_are():
     assert issubclass(resume.resumable(recbole.trainer.Trainer), recbole.trainer.Trainer)
 
 
-def test_ranks_give_recboles_metrics(data_path, tmp_path):
-    where = {"data_path": str(data_path), "metrics": ["Hit", "NDCG", "MRR"], "metric_decimal_place": 10}
-    for model in ("EC4SRec", "BPR"):
-        settings = settings_of(model, "tiny", {**SMALL, "epochs": 1, "num_updates": 0, "topk": [5, 10], **FEW}, where)
-        training = Training(Run(model, model, "tiny", 3, settings), tmp_path)
-        training.fit()
-        ranks = training.ranks()
-        assert len(training.test) == 6
-        for metric, value in training.test.items():
-            assert records.metric_of(ranks, metric).mean() == pytest.approx(value, abs=1e-9)
-        assert (records.ranks({"ranks": records.pack(ranks)}) == ranks).all()
-
-
-def test_metrics_of_a_rank_by_hand():
-    ranks = np.array([1, 2, 5, 6])
-    assert records.metric_of(ranks, "hit@5").tolist() == [1, 1, 1, 0]
-    assert records.metric_of(ranks, "mrr@5").tolist() == [1, 1 / 2, 1 / 5, 0]
-    assert records.metric_of(ranks, "ndcg@5").tolist() == pytest.approx([1, 1 / np.log2(3), 1 / np.log2(6), 0])
-
-
-def test_a_run_is_known_by_what_it_trains():
-    run = Run("a", "EC4SRec", "tiny", 1, {"tau": 1.0, "data_path": "here"})
-    assert run.name == Run("b", "EC4SRec", "tiny", 1, {"data_path": "there", "tau": 1.0}).name
-    others = [
-        Run("a", "DuoRec", "tiny", 1, {"tau": 1.0}),
-        Run("a", "EC4SRec", "other", 1, {"tau": 1.0}),
-        Run("a", "EC4SRec", "tiny", 2, {"tau": 1.0}),
-        Run("a", "EC4SRec", "tiny", 1, {"tau": 0.5}),
-    ]
-    assert len({run.name, *(other.name for other in others)}) == 5
-
-
-def test_what_makes_a_preset_is_not_given():
-    given = {"num_updates": 3, "lambda_sl_pos": 0.3, "tau": 0.5}
-    kept = {model: settings_of(model, "tiny", {}, given) for model in ("EC4SRec", "EC4SRecSSL", "CL4SRec")}
-    assert "num_updates" not in kept["CL4SRec"] and "lambda_sl_pos" not in kept["EC4SRecSSL"]
-    assert all(settings["tau"] == 0.5 for settings in kept.values())
-    assert kept["EC4SRec"]["num_updates"] == 3 and kept["EC4SRec"]["lambda_sl_pos"] == 0.3
-
-
-def test_a_record_tells_what_was_run_and_nothing_of_the_machine(data_path, tmp_path):
-    settings = settings_of("CL4SRec", "tiny", {**SMALL, "epochs": 1}, {"data_path": str(data_path)})
-    run = Run("CL4SRec", "CL4SRec", "tiny", 7, settings)
-    record(run, tmp_path, tmp_path / "work", lambda training: None)
-    file = next((tmp_path / "records").iterdir())
-    assert str(data_path) not in file.read_text() and str(tmp_path) not in file.read_text()
-    found = json.loads(file.read_text())
-    assert found["config"]["lambda"] == 0.1 and found["config"]["n_layers"] == 2
-    assert found["versions"]["torch"] == importlib.metadata.version("torch") and found["seed"] == 7
-    assert set(found["valid"]) == set(found["test"]) and found["best_epoch"] == 1
-    assert len(records.ranks(found)) == 58  # two of the 60 users have too few interactions
+@pytest.mark.parametrize(("bigger", "best"), [(True, 4), (False, 2)])
+def test_the_best_epoch_is_by_the_metric_and_of_equals_the_last(bigger, best):
+    scores = [0.2, 0.1, 0.3, 0.3, 0.2] if bigger else [0.1, 0.1, 0.3, 0.3, 0.2]
+    history = [{"epoch": number, "valid": {"ndcg@10": score}} for number, score in enumerate(scores, 1)]
+    assert resume.best_epoch(history, "ndcg@10", bigger)["epoch"] == best

@@ -14,7 +14,7 @@ WARMUP, GUIDED = ("rec", "cl", "sl"), ("rec", "cl_pos", "cl_neg", "sl_pos")
 
 
 class Watched:
-    """An experiment that notes the epochs, counted from 1, of its importance updates, and each epoch's losses."""
+    """An experiment with the epochs, counted from 1, of its importance updates, and the losses of every epoch."""
 
     def __init__(self, experiment):
         self.experiment, self.trainer = experiment, experiment.trainer
@@ -27,7 +27,7 @@ class Watched:
 
         def watch_epoch(*args, **options):
             result = train_epoch(*args, **options)
-            self.losses.append(tuple(self.trainer.noted["losses"]))
+            self.losses.append(tuple(self.trainer.last_epoch["losses"]))
             return result
 
         self.trainer.explainer.table, self.trainer._train_epoch = watch_table, watch_epoch
@@ -121,7 +121,7 @@ def test_another_loader_is_refused(watched, experiment):
         (0, [5], 5),  # no patience at all: the first epoch after the update is the last
         (1, [5], 6),
         (2, [3], 5),
-        (2, [3, 5], 7),  # the second update comes in time, and patience starts anew
+        (2, [3, 5], 7),  # the second update comes in time, and patience starts again
         (1, [3, 6], 4),  # only the first update is waited for
         (9, [2], 10),
     ],
@@ -177,7 +177,8 @@ def test_the_log_tells_each_updates_time_and_how_much_changed(watched, caplog):
     updates = re.findall(r"epoch (\d) importance update \[(\d of \d), (\d+) instances, time: \d+\.\d\ds(.*)\]", text)
     assert [update[:3] for update in updates] == [("1", "1 of 2", str(number)), ("3", "2 of 2", str(number))]
     assert updates[0][3] == ""  # nothing to compare the first one with
-    assert 0 <= float(re.fullmatch(r", most important item changed: (\d+\.\d\d)%", updates[1][3])[1]) <= 100
+    changed = run.trainer.history[3]["update"]["changed"]
+    assert updates[1][3] == f", most important item changed: {changed:.2%}"
 
 
 def test_the_log_names_the_parts_of_the_loss(watched, caplog):
@@ -200,8 +201,8 @@ def test_tensorboard_gets_each_part_of_the_loss_and_the_share_that_changed(watch
     assert epochs["Loss/Train/cl"] == epochs["Loss/Train/sl"] == [0]
     assert epochs["Loss/Train/cl_pos"] == epochs["Loss/Train/cl_neg"] == epochs["Loss/Train/sl_pos"] == [1, 2, 3]
     assert epochs["Importance/seconds"] == [1, 3]
-    assert epochs["Importance/changed_most_important_item"] == [3]
-    assert 0 <= written["Importance/changed_most_important_item"][3] <= 1
+    changed = run.trainer.history[3]["update"]["changed"]
+    assert written["Importance/changed_most_important_item"] == {3: changed}
     for epoch, total in written["Loss/Train"].items():
         parts = [values[epoch] for tag, values in written.items() if tag.startswith("Loss/Train/") and epoch in values]
         assert total == pytest.approx(sum(parts))
@@ -237,7 +238,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_epoch_batch_and_part(part,
 
     run.experiment.model.calculate_loss = spoilt
     message = stopped(run)
-    assert message.startswith("epoch 1, batch 3: the loss is not finite (rec ")
+    assert message.startswith("epoch 1 (counted from 0), batch 3: the loss is not finite (rec ")
     assert re.findall(r"(\w+) (?:nan|inf)", message) == [part]
 
 
@@ -245,8 +246,8 @@ def test_weights_that_the_last_batch_made_not_finite_are_neither_evaluated_nor_s
     run = watched(update_epochs=[2], train_batch_size=1024)
     weight = run.experiment.model.backbone.model.item_embedding.weight
     weight.register_hook(lambda gradient: gradient * float("nan") if run.losses else gradient)
-    told = "epoch 1, after batch 1: the weights backbone.model.item_embedding.weight are not finite"
-    assert stopped(run).startswith(told)
+    message = "epoch 1 (counted from 0), after batch 1: the weights backbone.model.item_embedding.weight are not finite"
+    assert stopped(run).startswith(message)
 
 
 def test_importance_that_is_not_finite_stops_the_run_with_the_explainer_and_the_number_of_instances(watched):
@@ -260,5 +261,5 @@ def test_importance_that_is_not_finite_stops_the_run_with_the_explainer_and_the_
 
     run.trainer.explainer.table = spoilt
     number = len(run.experiment.train_data._dataset)
-    told = f"epoch 1 importance update: explainer: saliency: the scores of 3 of {number} instances are not finite"
-    assert stopped(run).startswith(told)
+    scores = f"explainer: saliency: the scores of 3 of {number} instances are not finite"
+    assert stopped(run).startswith(f"epoch 1 (counted from 0) importance update: {scores}")

@@ -20,27 +20,27 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, hidden, weight, target):
-        with_gradient = any(ctx.needs_input_grad)
         n, device = len(hidden), hidden.device
         size = max(_FEWEST_ROWS, (_SCORES_ON_CPU if device.type == "cpu" else _SCORES_ELSEWHERE) // len(weight))
         loss = torch.zeros((), device=device)
-        grad_hidden, grad_weight = [], torch.zeros(weight.shape[::-1], device=device) if with_gradient else None
+        grad_hidden = []
+        grad_weight = torch.zeros(weight.shape[::-1], device=device) if any(ctx.needs_input_grad) else None
         for h, positive in zip(hidden.split(size), target.split(size)):
-            scores = product(h, weight)
-            kind, scores = scores.dtype, scores.float()
-            positive = positive.unsqueeze(1)
+            scores = product(h, weight)  # [b, n_items]
+            dtype, scores = scores.dtype, scores.float()
+            positive = positive.unsqueeze(1)  # [b, 1], as those below
             positive_score = scores.gather(1, positive)
             highest = scores.amax(1, keepdim=True)
-            exponential = scores.sub_(highest).exp_()
+            exponential = scores.sub_(highest).exp_()  # [b, n_items], in the memory of the scores
             total = exponential.sum(1, keepdim=True)
             loss += (total.log() + highest - positive_score).sum()
-            if with_gradient:
+            if grad_weight is not None:
                 error = exponential.div_(total * n)
                 error.scatter_add_(1, positive, torch.full_like(total, -1 / n))
-                error = error.to(kind)
-                grad_hidden.append(product(error, weight.to(kind).t()))
-                grad_weight += product(h.to(kind).t(), error.t())
-        if with_gradient:
+                error = error.to(dtype)
+                grad_hidden.append(product(error, weight.to(dtype).t()))
+                grad_weight += product(h.to(dtype).t(), error.t())
+        if grad_weight is not None:
             ctx.save_for_backward(torch.cat(grad_hidden).to(hidden.dtype), grad_weight.t().to(weight.dtype))
         return loss / n
 
@@ -57,6 +57,6 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, target: Tensor) -> Tens
     Args:
         hidden: ``[B, d]``.
         weight: ``[n_items, d]``.
-        target: ``[B]``.
+        target: ``[B]``, rows of ``weight``.
     """
     return _LinearCrossEntropy.apply(hidden, weight, target)

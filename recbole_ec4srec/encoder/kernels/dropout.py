@@ -7,16 +7,17 @@ from torch import Tensor, nn
 
 
 class FastDropout(nn.Dropout):
-    """``nn.Dropout`` whose random mask is cut from whole machine words on the CPU, about six times as fast there.
+    """``nn.Dropout`` whose random mask is made of 64-bit random numbers on the CPU, about six times as fast there.
 
     The probability is rounded to a multiple of 1/65536, and what is kept is scaled by exactly that, so that the
     expectation stays the input. On other devices it is ``nn.Dropout``.
     """
 
     def forward(self, input: Tensor) -> Tensor:
+        """Of any shape; in evaluation ``input`` itself."""
         if not self.training or not 0 < self.p < 0.999 or input.device.type != "cpu":
             return super().forward(input)
-        # One byte an element is enough for probabilities in 256ths, as 0.5 is; else two.
+        # One random byte for each element is enough for a probability that is a multiple of 1/256, as 0.5 is; else two.
         one_byte = (self.p * 256).is_integer()
         kind, levels, per_word = (torch.int8, 1 << 8, 8) if one_byte else (torch.int16, 1 << 16, 4)
         count = input.numel()

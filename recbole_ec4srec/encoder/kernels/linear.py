@@ -1,27 +1,24 @@
 """Matrix products on the CPU by oneDNN's kernels.
 
 PyTorch multiplies 32-bit matrices on the CPU with MKL, which on CPUs of other makers than its own leaves their widest
-instructions alone; oneDNN, which PyTorch brings along, does not, and is twice as fast there (``benchmarks/run.py
---only=products``). But it makes a kernel for every new shape, which takes longer than many a product. So
-:func:`linear` goes to it for whole blocks of rows alone, and callers add rows to fill a block up or cut blocks off.
-Everywhere else, and for every other type of number, these are PyTorch's own functions.
+instructions unused; oneDNN, which comes with PyTorch, uses them, and is twice as fast there (``benchmarks/run.py
+--only=products``). But it compiles a kernel for every new shape, which takes longer than a small product. So
+:func:`linear` uses it only for a number of rows that is a multiple of a block, and callers add rows to fill the last
+block, or compute block by block. In all other cases these are PyTorch's own functions.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-_is_compiling = getattr(getattr(torch, "compiler", None), "is_compiling", None)
-# What torch.compile calls for a linear layer on the CPU; it has no gradient of its own. That of torch 2.0, which has no
-# torch.compiler, cannot do without an activation.
-_ONEDNN = (
-    getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-    if _is_compiling and torch.backends.mkldnn.is_available()
-    else None
-)
+# torch 2.0 has none; its oneDNN product cannot do without an activation, so it is not used there.
+_is_compiling: Callable[[], bool] | None = getattr(getattr(torch, "compiler", None), "is_compiling", None)
+_HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 #: Rows of a block; a few of them, up to :data:`MANY_ROWS`, stay in a core's cache through a whole layer.
 ROWS, MANY_ROWS = 256, 1024
 
@@ -35,7 +32,8 @@ def _autocasts() -> bool:
 
 def _suits(*tensors: Tensor) -> bool:
     return (
-        _ONEDNN is not None
+        _HAS_ONEDNN
+        and _is_compiling is not None
         and not _is_compiling()  # torch.compile chooses its own kernels
         and not _autocasts()
         and all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
@@ -47,7 +45,7 @@ def rows_to_add(count: int, like: Tensor) -> int:
     return -count % ROWS if _suits(like) else 0
 
 
-def by_blocks(work, *inputs: Tensor) -> Tensor:
+def by_blocks(work: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     """``work(*inputs)`` for a function of rows, ``[N, …]`` each, block by block."""
     left = len(inputs[0])
     sizes = [MANY_ROWS] * (left // MANY_ROWS)
@@ -58,16 +56,21 @@ def by_blocks(work, *inputs: Tensor) -> Tensor:
     return torch.cat([work(*parts) for parts in zip(*(tensor.split(sizes) for tensor in inputs))])
 
 
+def _onednn(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """What torch.compile calls for a linear layer on the CPU; it has no gradient of its own."""
+    return torch.ops.mkldnn._linear_pointwise(input, weight, bias, "none", [], "")
+
+
 def product(a: Tensor, b: Tensor) -> Tensor:
     """``a @ b.T`` of ``[N, k]`` and ``[M, k]``, of shapes that come again and again; without a gradient, ``[N, M]``."""
-    return _ONEDNN(a, b, None, "none", [], "") if _suits(a, b) and a.numel() and b.numel() else a @ b.t()
+    return _onednn(a, b) if _suits(a, b) and a.numel() and b.numel() else a @ b.t()
 
 
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx, input, weight, bias):
         ctx.save_for_backward(input, weight)
-        return _ONEDNN(input, weight, bias, "none", [], "")
+        return _onednn(input, weight, bias)
 
     @staticmethod
     @once_differentiable
@@ -98,13 +101,14 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad):
         # In two dimensions, so that what the function gives is no view.
         return _Linear.apply(input.flatten(0, -2), weight, bias).view(*input.shape[:-1], len(weight))
-    return _ONEDNN(input, weight, bias, "none", [], "")
+    return _onednn(input, weight, bias)
 
 
 class FastLinear(nn.Linear):
     """``nn.Linear`` by :func:`linear`."""
 
     def forward(self, input: Tensor) -> Tensor:
+        """``[…, k]`` to ``[…, M]``."""
         return linear(input, self.weight, self.bias)
 
 

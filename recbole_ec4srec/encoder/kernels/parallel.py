@@ -1,17 +1,21 @@
-"""Independent chunks of work, one single-threaded worker a core.
+"""Independent chunks of work, one single-threaded worker for each core.
 
-Chunks that fit into a core's cache are too small to be divided among threads operator by operator: most of the time
-would go to waiting for one another.
+Chunks that fit into a core's cache are too small for PyTorch to divide each operation among threads: most of the time
+the threads would wait for one another.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 
+T = TypeVar("T")
 
-def for_each(work, chunks, device):
+
+def for_each(work: Callable[[T], None], chunks: Iterable[T], device: str | torch.device) -> Iterator[None]:
     """Call ``work(chunk)`` in inference mode for all ``chunks``; a generator that yields after each, in their order.
 
     On a CPU as many calls run at once as PyTorch has threads, each with one thread; on another ``device`` one after the
