@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import torch
+import numpy as np
 import yaml
 
 from recbole_ec4srec.commands.arguments import ITEMS, add_checkpoint, add_command, file_of, items_of
@@ -17,7 +17,7 @@ from recbole_ec4srec.storage.settings import differences, plain_settings
 
 def sequence_of(args, run=None) -> tuple:
     """What ``rendering.views`` and others show of a sequence; a checkpoint has to be of the training ``run``."""
-    generator = torch.Generator().manual_seed(args.seed)
+    rng = np.random.default_rng(args.seed)
     found = {}
     if args.checkpoint:
         if args.user is None:
@@ -25,7 +25,7 @@ def sequence_of(args, run=None) -> tuple:
         trained = TrainedModel(args.checkpoint, args.data_path)
         if run and (told := differences(plain_settings(trained.config), run["config"])):
             raise DataError(f"{args.checkpoint} is of another training than {args.run}: {told}")
-        found = views.retrieved(trained, args.user, args.explainer, generator)
+        found = views.retrieved(trained, args.user, args.explainer, rng)
         items, importance, settings, titles = found["sequence"], found["importance"], trained.config, trained.titles
     else:
         items, importance, titles = items_of(args), args.importance, {}
@@ -34,7 +34,7 @@ def sequence_of(args, run=None) -> tuple:
             raise ConfigError(
                 f"--importance: got {len(importance)} numbers, allowed is one for each of {len(items)} items"
             )
-    return items, importance, views.augmentations(importance, settings, generator), titles, found
+    return items, importance, views.augmentations(importance, settings, rng), titles, found
 
 
 def _views(args):

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from recbole.utils import ModelType
+
 from recbole_ec4srec.config.objective import ADDED_DEFAULTS, NEGATIVE, POSITIVE, operator_words, warmup_losses
 from recbole_ec4srec.config.recbole_keys import GENERAL, listed
 from recbole_ec4srec.config.rules import FLAG, Number, Value, Words, check, one_of, refuse
@@ -24,6 +26,8 @@ EXPLAINERS_BY_PREFIX: dict = {}
 CAPTUM = "captum:"
 #: Of ``resume``: the state of this configuration, where there is one; the empty text is no state at all.
 AUTO = "auto"
+#: Of ``train_on``: every prefix is encoded for itself, or one pass over a sequence represents all its prefixes.
+PREFIXES, SEQUENCES = "prefixes", "sequences"
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ KEYS = {
     "second_pass": FLAG,
     "mask_same_target": FLAG,
     # schedule
+    "train_on": one_of(PREFIXES, SEQUENCES),
     "warmup": Words(warmup_losses, empty=True),
     "num_updates": Number(0, integer=True),
     "update_epochs": Epochs(),
@@ -118,11 +123,17 @@ def add_key(key: str, rule, default, shared) -> None:
 
 
 def validate_common(config: dict) -> None:
-    """Check the keys ``ddp_backend`` and ``resume``, which every model may have, RecBole's own too.
+    """Check the keys ``ddp_backend``, ``resume`` and ``train_on``, which every model may have, RecBole's own too.
 
     Raises:
-        ConfigError: one is out of its range, or ``resume`` is asked of several processes.
+        ConfigError: one is out of its range, ``resume`` is asked of several processes, or ``train_on: sequences`` of
+            a model that is not sequential or not trained with a cross-entropy.
     """
+    if check("train_on", config.get("train_on") or PREFIXES, KEYS["train_on"]) == SEQUENCES:
+        if config["MODEL_TYPE"] != ModelType.SEQUENTIAL or "loss_type" not in config:
+            refuse("train_on", SEQUENCES, "prefixes: it is for sequential models with a loss_type")
+        if config["loss_type"] != "CE":
+            refuse("loss_type", config["loss_type"], "CE with train_on: sequences")
     check("ddp_backend", config.get("ddp_backend") or "auto", KEYS["ddp_backend"])
     wanted = check("resume", config.get("resume") or "", KEYS["resume"])
     if wanted and max(config.get("nproc") or 1, config.get("world_size") or 1) > 1:

@@ -69,7 +69,7 @@ def check_lists(dataset: SequentialDataset, file: str, table: pd.DataFrame, plac
     limit = config["MAX_ITEM_LIST_LENGTH"]
     if not config["repeatable"] and lengths.max(initial=0) > limit:
         raise ConfigError(
-            f"repeatable: got False, allowed is True where lists of {file} are longer than MAX_ITEM_LIST_LENGTH, {limit}"
+            f"repeatable: got False, allowed is True where {file} has lists longer than MAX_ITEM_LIST_LENGTH, {limit}"
         )
     for field in [f"{field}{config['LIST_SUFFIX']}" for field in table]:
         if field in table and dataset.field2seqlen[field] > limit:

@@ -7,6 +7,7 @@ import sys
 from contextlib import contextmanager, redirect_stdout, suppress
 from logging import getLogger
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from recbole.data.interaction import Interaction
@@ -21,6 +22,8 @@ from recbole_ec4srec.encoder.kernels import sasrec
 from recbole_ec4srec.encoder.kernels.cross_entropy import linear_cross_entropy
 from recbole_ec4srec.encoder.kernels.dropout import use_fast_dropout
 from recbole_ec4srec.encoder.kernels.linear import linear, use_fast_linear
+from recbole_ec4srec.encoder.prefixes import all_prefixes, check_causal
+from recbole_ec4srec.config.keys import SEQUENCES
 from recbole_ec4srec.errors import ConfigError
 
 #: Backbones for which cutting the padding on the right changes no number.
@@ -158,6 +161,26 @@ class Backbone(nn.Module):
                 module.intermediate_act_fn = F.gelu  # the same function, in one kernel
         self.to(config["device"])
         self._compare_with_recbole(dataset)
+        if config["train_on"] == SEQUENCES:
+            self._check_prefixes(dataset)
+
+    @torch.no_grad()
+    def _check_prefixes(self, dataset):
+        """Refuse a backbone in which what follows a prefix changes its representation."""
+        training, device = self.model.training, next(self.parameters()).device
+        user = torch.full((self.model.max_seq_length * 3,), dataset.num(self.model.USER_ID) - 1, device=device)
+
+        def alone(item_seq, item_seq_len):
+            return self(item_seq.to(device), item_seq_len.to(device), user=user[: len(item_seq)]).cpu()
+
+        def together(item_seq, item_seq_len):
+            lengths, of = item_seq_len.numpy(), user[: len(item_seq)]
+            return self.encode_prefixes(item_seq.to(device), item_seq_len.to(device), lengths, of).cpu()
+
+        self.model.eval()
+        with _far_from_initial(self.model):
+            check_causal(self.name, alone, together, self.n_items, self.model.max_seq_length)
+        self.model.train(training)
 
     @torch.no_grad()
     def _compare_with_recbole(self, dataset):
@@ -299,6 +322,32 @@ class Backbone(nn.Module):
                 ]
             )
         return encoded.index_select(0, order.argsort())
+
+    def encode_prefixes(
+        self, item_seq: Tensor, item_seq_len: Tensor, host_lengths: np.ndarray, user: Tensor | None = None
+    ) -> Tensor:
+        """The representations of all prefixes of ``item_seq [C, L]`` in one pass, sequence by sequence, ``[P, d]``.
+
+        Args:
+            host_lengths: ``item_seq_len [C]`` as a numpy array; ``P`` is its sum.
+        """
+        order = np.argsort(host_lengths, kind="stable")
+        groups = group_bounds(host_lengths) if self.padding_free else [(0, len(order), item_seq.shape[1])]
+        rows = torch.from_numpy(order).to(item_seq.device)
+        item_seq, item_seq_len = item_seq.index_select(0, rows), item_seq_len.index_select(0, rows)
+        user = None if user is None else user.index_select(0, rows)
+        states = []
+        for start, end, width in groups:
+            cell = (np.arange(width) < host_lengths[order[start:end], None]).reshape(-1).nonzero()[0]
+            with all_prefixes(self.model, torch.from_numpy(cell).to(item_seq.device)):
+                of = None if user is None else user.narrow(0, start, end - start)
+                sequences = item_seq.narrow(0, start, end - start).narrow(1, 0, width)
+                states.append(self(sequences, item_seq_len.narrow(0, start, end - start), user=of))
+        # From the order of lengths to that of the sequences.
+        before = np.empty(len(order), dtype=np.int64)
+        before[order] = np.cumsum(host_lengths[order]) - host_lengths[order]
+        place = np.arange(host_lengths.sum()) + np.repeat(before - np.cumsum(host_lengths) + host_lengths, host_lengths)
+        return torch.cat(states).index_select(0, torch.from_numpy(place).to(item_seq.device))
 
     def embed(self, items: Tensor) -> Tensor:
         """Embeddings of item ids, ``[…]`` to ``[…, d]``, as a sequence has them."""

@@ -45,7 +45,7 @@ def diagnosis(args) -> None:
 def _measure(training) -> tuple:
     model = training.model.eval()
     device = training.config["device"]
-    batches = [batch.to(device) for batch, _ in zip(training.train_data, range(_BATCHES))]
+    batches = [batch.to(device).with_views() for batch, _ in zip(training.train_data, range(_BATCHES))]
     return _views(model, batches), _losses(model, batches), _representations(model, batches)
 
 

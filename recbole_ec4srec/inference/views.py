@@ -7,6 +7,7 @@ import torch
 
 from recbole_ec4srec.config.objective import OPERATORS
 from recbole_ec4srec.data import ImportanceTable
+from recbole_ec4srec.data.augmentation import Importance
 from recbole_ec4srec.data.operators import view_by
 from recbole_ec4srec.data.retrieval import GuidedRetrieval, RandomRetrieval, SameTargetIndex
 from recbole_ec4srec.errors import ConfigError, DataError
@@ -16,7 +17,7 @@ from recbole_ec4srec.model import EC4SRec
 MASK = "[m]"
 
 
-def augmentations(importance, settings, generator=None) -> dict:
+def augmentations(importance, settings, rng=None) -> dict:
     """Views of a sequence by every operator, random (section 3.2) and explanation guided (section 4.3).
 
     Args:
@@ -27,12 +28,15 @@ def augmentations(importance, settings, generator=None) -> dict:
         By operator n cells: the number (from 1) of the item that stands in each place, :data:`MASK`, or None in the
         places of items that it leaves out.
     """
+    rng = rng or np.random.default_rng()
     score = torch.as_tensor(np.asarray(importance, dtype=np.float32)).unsqueeze(0)
     n = score.shape[1]
     sequence, mask_id = (torch.arange(1, n + 1).unsqueeze(0), torch.tensor([n])), n + 1
     views = {}
     for name, operator in OPERATORS.items():
-        view, length = view_by(operator, sequence, score, settings, mask_id, generator)
+        ranked = Importance.of(score, sequence[1], torch.from_numpy(rng.random((1, n))))
+        noise = torch.from_numpy(rng.random((1, n + 1)))
+        view, length = view_by(operator, sequence, ranked, settings, mask_id, noise)
         kept = view[0, : length[0]].tolist()
         if len(kept) < n:  # closed up to the left; shown where they came from
             views[name] = [place if place in kept else None for place in range(1, n + 1)]
@@ -41,7 +45,7 @@ def augmentations(importance, settings, generator=None) -> dict:
     return views
 
 
-def retrieved(trained, user: str, explainer: str | None = None, generator=None) -> dict:
+def retrieved(trained, user: str, explainer: str | None = None, rng=None) -> dict:
     """The last training instance of a user, what matters in it, and what retrieval draws for it.
 
     Returns:
@@ -76,7 +80,7 @@ def retrieved(trained, user: str, explainer: str | None = None, generator=None) 
         dataset.item_num,
         config["ertrl_score"],
         config["ertrl_max_candidates"],
-        generator,
+        rng or np.random.default_rng(),
     )
 
     def items_of(row):
@@ -89,7 +93,7 @@ def retrieved(trained, user: str, explainer: str | None = None, generator=None) 
         "importance": importance.rows(anchor)[0, : int(dataset.item_seq_len[rows])].tolist(),
     }
     for name, retrieval in (("rtrl", RandomRetrieval(index)), ("ertrl+", guided)):
-        other = same_target[retrieval.draw(anchor, generator)]
+        other = same_target[torch.from_numpy(retrieval.draw(anchor.numpy(), rng or np.random.default_rng()))]
         user_of = dataset.id2token(dataset.uid_field, int(instances[dataset.uid_field][other]))
         found[name] = None if bool(other == rows) else (user_of, items_of(other))
     return found

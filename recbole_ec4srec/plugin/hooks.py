@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import recbole
 
 from recbole_ec4srec.data import EC4SRecDataset, EC4SRecTrainDataLoader, checks, files, identity, order, presplit, seen
+from recbole_ec4srec.data.dataloader import TrainingBatch, WithViews
 from recbole_ec4srec.data.dataset import SequenceBatch, Table
 from recbole_ec4srec.model import EC4SRec
 from recbole_ec4srec.plugin import compat, registry
@@ -356,23 +357,23 @@ _OVERRIDES = (
         OVERRIDDEN,
         "recbole.data.interaction",
         "Interaction",
-        ("__init__", "self, interaction", [SequenceBatch], "a batch has its lengths on the host"),
-        ("to", "self, device, selected_field", [SequenceBatch], "the lengths stay there"),
+        ("__init__", "self, interaction", [SequenceBatch, TrainingBatch], "a batch has its lengths on the host"),
+        ("to", "self, device, selected_field", [SequenceBatch, TrainingBatch], "the lengths stay there"),
         ("__getitem__", "self, index", [Table, SequenceBatch], "rows without a Python list; rows keep their phase"),
     ),
     *_hooks(
         OVERRIDDEN,
         _LOADERS,
         "TrainDataLoader",
-        ("__init__", "self, config, dataset, sampler, shuffle", [EC4SRecTrainDataLoader], "there are views to make"),
-        ("update_config", "self, config", [EC4SRecTrainDataLoader], "views follow the settings"),
+        ("__init__", "self, config, dataset, sampler, shuffle", [WithViews], "there are views to make"),
+        ("update_config", "self, config", [WithViews], "views follow the settings"),
         ("collate_fn", "self, index", [EC4SRecTrainDataLoader], "a batch has views"),
     ),
     *_hooks(
         OVERRIDDEN,
         "recbole.data.dataloader.abstract_dataloader",
         "AbstractDataLoader",
-        ("__iter__", "self", [EC4SRecTrainDataLoader], "epochs are counted"),
+        ("__iter__", "self", [WithViews], "epochs are counted"),
     ),
     *_hooks(
         OVERRIDDEN,

@@ -26,11 +26,13 @@ from recbole_ec4srec.config import keys, recbole_keys, variants
 from recbole_ec4srec.config.properties import properties_dir
 from recbole_ec4srec.config.variants import ALIASES, canonical_name
 from recbole_ec4srec.data import EC4SRecDataset, EC4SRecTrainDataLoader, identity
+from recbole_ec4srec.data.dataloader import EC4SRecSequencesTrainDataLoader, SequencesTrainDataLoader
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.model import EC4SRec
 from recbole_ec4srec.model.collectives import rank_and_size
 from recbole_ec4srec.plugin import compat
 from recbole_ec4srec.training import distributed, resume
+from recbole_ec4srec.training.sequences import learn_all_prefixes
 from recbole_ec4srec.training.trainer import EC4SRecTrainer
 
 REFUSALS = (ValueError, TypeError, NotImplementedError, RuntimeError)
@@ -190,6 +192,8 @@ def get_final_config_dict(original, self):
     recbole_keys.tell_unknown(self.cmd_config_dict, known)
     keys.validate_common(final)
     model = self.model
+    if final.get("train_on") == keys.SEQUENCES and not is_ours(self.model_class):
+        setattr(recbole.data.dataset, f"{model}Dataset", EC4SRecDataset)  # the same rows as RecBole's
     if is_ours(self.model_class):
         keys.validate(model, final)
         model = final["backbone"]
@@ -215,11 +219,18 @@ def known_keys(config) -> set:
 
 
 def get_dataloader(original, settings, phase):
-    return EC4SRecTrainDataLoader if phase == "train" and is_ours(settings.model_class) else original(settings, phase)
+    ours, sequences = is_ours(settings.model_class), settings["train_on"] == keys.SEQUENCES
+    if phase != "train" or not (ours or sequences):
+        return original(settings, phase)
+    if sequences:
+        return EC4SRecSequencesTrainDataLoader if ours else SequencesTrainDataLoader
+    return EC4SRecTrainDataLoader
 
 
 def fit(original, trainer, train_data, *args, **options):
     identity.remember(trainer.model, train_data._dataset)
+    if isinstance(train_data, SequencesTrainDataLoader) and not isinstance(trainer.model, EC4SRec):
+        learn_all_prefixes(trainer.model)
     return original(trainer, train_data, *args, **options)
 
 

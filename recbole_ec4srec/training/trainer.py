@@ -11,7 +11,7 @@ from recbole.trainer import Trainer
 from recbole.utils import set_color
 
 from recbole_ec4srec.config.schedule import update_schedule
-from recbole_ec4srec.data import EC4SRecTrainDataLoader
+from recbole_ec4srec.data.dataloader import WithViews
 from recbole_ec4srec.errors import ConfigError, NonFiniteError
 from recbole_ec4srec.explain import build_explainer
 
@@ -53,7 +53,7 @@ class EC4SRecTrainer(Trainer):
         self.explainer.load_state_dict(state["explainer"])
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
-        if not isinstance(train_data, EC4SRecTrainDataLoader):
+        if not isinstance(train_data, WithViews):
             raise TypeError(
                 f"{type(self.model).__name__} is trained with the views of an EC4SRecTrainDataLoader, not with a "
                 f"{type(train_data).__name__}; make the loaders with recbole.data.data_preparation"
