@@ -31,25 +31,25 @@ class TrainingBatch(SequenceBatch):
         sequences: tuple[str, str],
     ):
         super().__init__(interaction, host_lengths, guided)
-        self._drawn, self._sequences = drawn, sequences
+        self.drawn, self.sequences = drawn, sequences
 
     def to(self, device: torch.device | str, selected_field: str | list[str] | None = None) -> TrainingBatch:
         """RecBole's, with what views are made of."""
         moved = super().to(device, selected_field)
-        drawn = self._drawn and self._drawn.to(device)
-        return TrainingBatch(moved.interaction, self.host_lengths, self.guided, drawn, self._sequences)
+        drawn = self.drawn and self.drawn.to(device)
+        return TrainingBatch(moved.interaction, self.host_lengths, self.guided, drawn, self.sequences)
 
     def with_views(self) -> SequenceBatch:
         """The batch with the fields of its views ``V``: ``V_<item_id_list> [B, L]``, ``V_<item_length> [B]``, and of
         ``cl_neg`` where it differs from its sequence (``cl_neg_valid [B]`` bool), which it has to for L_cl-."""
         fields = dict(self.interaction)
-        if self._drawn is not None:
-            sequences, lengths = (fields[field] for field in self._sequences)
-            size = self._drawn.size  # several negative items have repeated the instances
+        if self.drawn is not None:
+            sequences, lengths = (fields[field] for field in self.sequences)
+            size = self.drawn.size  # several negative items have repeated the instances
             sequences = sequences.narrow(0, 0, size)
-            for name, view in self._drawn.make(sequences, lengths.narrow(0, 0, size)).items():
-                fields.update(zip(fields_of(name, self._sequences), view))
-            if (negative := fields.get(fields_of("cl_neg", self._sequences)[0])) is not None:
+            for name, view in self.drawn.make(sequences, lengths.narrow(0, 0, size)).items():
+                fields.update(zip(fields_of(name, self.sequences), view))
+            if (negative := fields.get(fields_of("cl_neg", self.sequences)[0])) is not None:
                 fields[VALID] = (negative != sequences).any(1)
         return SequenceBatch(fields, self.host_lengths, self.guided)
 

@@ -7,7 +7,8 @@ the model. So the same seed gives the same views, whatever the device and the nu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -49,6 +50,7 @@ class DrawnViews:
         rng: draws the operators and their noise.
         settings: have the ratios of the operators.
         mask_id: the id of ``[m]``.
+        needed: the names of the views that are asked for, or None for all.
     """
 
     def __init__(
@@ -61,8 +63,9 @@ class DrawnViews:
         rng: np.random.Generator,
         settings: Mapping,
         mask_id: int,
+        needed: Collection[str] | None = None,
     ):
-        self.size, self._settings, self._mask_id = size, settings, mask_id
+        self.size, self._settings, self._mask_id, self._needed = size, settings, mask_id, needed
         positive, negative = (
             [operator_of(word, kind, guided) for word in words[kind]] for kind in (POSITIVE, NEGATIVE)
         )
@@ -89,10 +92,13 @@ class DrawnViews:
 
     def to(self, device: torch.device | str) -> DrawnViews:
         """The same on another device."""
-        moved = object.__new__(DrawnViews)
-        moved.__dict__.update(self.__dict__)
-        moved._tensors = {name: tensor.to(device) for name, tensor in self._tensors.items()}
-        return moved
+        return self.map(lambda tensor: tensor.to(device))
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> DrawnViews:
+        """The same with other tensors."""
+        mapped = copy.copy(self)
+        mapped._tensors = {name: function(tensor) for name, tensor in self._tensors.items()}
+        return mapped
 
     def lengths(self, item_seq_len: np.ndarray) -> dict[str, np.ndarray]:
         """The lengths ``[B]`` of the views by their names, on the host; none where an operator cannot tell."""
@@ -101,7 +107,7 @@ class DrawnViews:
         of = np.split(item_seq_len[self._tensors["instance"].numpy()], np.cumsum([n for _, n in self._operators])[:-1])
         made = [op.length(lengths, op.ratio(self._settings)) for (op, _), lengths in zip(self._operators, of)]
         ordered = np.concatenate(made)[self._tensors["place"].numpy()]
-        return dict(zip(self.names, ordered.reshape(len(self.names), self.size)))
+        return self._by_name(ordered.reshape(len(self.names), self.size))
 
     def make(self, item_seq: Tensor, item_seq_len: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
         """The views by their names, ``(item_seq [B, L], item_seq_len [B])`` each, of instances of the same shapes."""
@@ -123,7 +129,10 @@ class DrawnViews:
         )
         views = torch.cat(views).index_select(0, place).split(self.size)
         lengths_of_views = torch.cat(lengths_of_views).index_select(0, place).split(self.size)
-        return dict(zip(self.names, zip(views, lengths_of_views)))
+        return self._by_name(zip(views, lengths_of_views))
+
+    def _by_name(self, views):
+        return {name: view for name, view in zip(self.names, views) if self._needed is None or name in self._needed}
 
 
 class Views:
@@ -216,7 +225,7 @@ class Views:
         if any(words.values()):
             scores = None if self.importance is None else self.importance.rows(rows)[:, :width]
             mask_id = self._dataset.item_num
-            drawn = DrawnViews(words, self.guided, scores, len(rows), width, rng, self._config, mask_id)
+            drawn = DrawnViews(words, self.guided, scores, len(rows), width, rng, self._config, mask_id, needed)
         retrieved = {}
         if self.retrieval is not None and _RETRIEVED_VIEW[self.guided] in needed:
             retrieved[_RETRIEVED_VIEW[self.guided]] = self.retrieval.draw(rows, rng)
