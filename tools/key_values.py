@@ -55,6 +55,7 @@ BAD = {
     "explain_target": WORD,
     "explain_output": WORD,
     "explain_batch_size": BAD_COUNT,
+    "train_on": WORD,
     "ddp_backend": WORD,
     "resume": [None, 1, True, ["auto"], {}, "nowhere"],
 }
@@ -410,7 +411,11 @@ def try_ours():
 def validate_ours(settings):
     from recbole_ec4srec.config.keys import validate_common
 
-    if settings["ddp_backend"] is None or settings["resume"] is None:  # which RecBole's own models have not
+    if None in (
+        settings["ddp_backend"],
+        settings["resume"],
+        settings["train_on"],
+    ):  # which RecBole's own models have not
         return validate("EC4SRec", settings)
     validate_common(settings)
     return validate("EC4SRec", settings)

@@ -52,6 +52,8 @@ DESCRIPTIONS = {
         "explain_batch_size": "perturbed sequences encoded at a time; changes memory, not the result",
     },
     "Training": {
+        "train_on": "`sequences`: one pass over a user's sequence represents all its prefixes; "
+        "[details](running.md#train-on-sequences)",
         "ddp_backend": "how several processes communicate; [details](running.md#several-processes)",
         "resume": "resume an interrupted training after the last completed epoch; "
         "[details](running.md#resume-an-interrupted-training)",

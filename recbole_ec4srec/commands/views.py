@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-import torch
+import numpy as np
 import yaml
 
 from recbole_ec4srec.commands.arguments import ITEMS, add_checkpoint, add_command, file_of, items_of
@@ -19,19 +19,19 @@ from recbole_ec4srec.storage.settings import differences, plain_settings
 
 def sequence_of(args: argparse.Namespace, run: dict | None = None) -> views.SequenceViews:
     """The views that the arguments ask for; a checkpoint has to be of the training ``run``."""
-    generator = torch.Generator().manual_seed(args.seed)
+    rng = np.random.default_rng(args.seed)
     if args.checkpoint:
         if args.user is None:
             raise ConfigError("--user: missing; tell with --checkpoint whose sequence is to be shown")
         trained = TrainedModel(args.checkpoint, args.data_path)
         if run and (told := differences(plain_settings(trained.config), run["config"])):
             raise DataError(f"{args.checkpoint} is of another training than {args.run}: {told}")
-        return views.views_of_user(trained, args.user, args.explainer, generator)
+        return views.views_of_user(trained, args.user, args.explainer, rng)
     items, importance = items_of(args), args.importance
     if len(items) != len(importance):
         raise ConfigError(f"--importance: got {len(importance)} numbers, allowed is one for each of {len(items)} items")
     settings = yaml.safe_load((properties_dir() / "model" / "EC4SRec.yaml").read_text(encoding="utf-8"))
-    return views.views_of_items(items, importance, settings, generator)
+    return views.views_of_items(items, importance, settings, rng)
 
 
 def _views(args):

@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from recbole.utils import ModelType
+
 from recbole_ec4srec.config.objective import ADDED_DEFAULTS, NEGATIVE, POSITIVE, operator_words, warmup_losses
 from recbole_ec4srec.config.recbole_keys import GENERAL, WHOLE, listed
 from recbole_ec4srec.config.rules import FLAG, Number, Rule, Value, Words, check, one_of, refuse
@@ -24,6 +26,8 @@ EXPLAINERS_BY_PREFIX: dict[str, Callable[[str], type]] = {}
 CAPTUM = "captum:"
 #: A value of ``resume``: resume from the state of this configuration, if there is one.
 AUTO = "auto"
+#: Of ``train_on``: every prefix is encoded for itself, or one pass over a sequence represents all its prefixes.
+PREFIXES, SEQUENCES = "prefixes", "sequences"
 
 
 class Epochs(Rule):
@@ -78,6 +82,7 @@ KEYS: dict[str, Rule] = {
     "second_pass": FLAG,
     "mask_same_target": FLAG,
     # schedule
+    "train_on": one_of(PREFIXES, SEQUENCES),
     "warmup": Words(warmup_losses, empty=True),
     "num_updates": Number(0, integer=True),
     "update_epochs": Epochs(),
@@ -117,11 +122,17 @@ def add_key(key: str, rule: Rule, default: Any, shared: Collection[str]) -> None
 
 
 def validate_common(config: dict) -> None:
-    """Check the keys ``ddp_backend`` and ``resume``, which every model may have, RecBole's own too.
+    """Check the keys ``ddp_backend``, ``resume`` and ``train_on``, which every model may have, RecBole's own too.
 
     Raises:
-        ConfigError: a value is not allowed, or ``resume`` is used with several processes.
+        ConfigError: a value is not allowed, ``resume`` is used with several processes, or ``train_on: sequences`` with
+            a model that is not sequential or not trained with a cross-entropy.
     """
+    if check("train_on", config.get("train_on") or PREFIXES, KEYS["train_on"]) == SEQUENCES:
+        if config["MODEL_TYPE"] != ModelType.SEQUENTIAL or "loss_type" not in config:
+            refuse("train_on", SEQUENCES, "prefixes: it is for sequential models with a loss_type")
+        if config["loss_type"] != "CE":
+            refuse("loss_type", config["loss_type"], "CE with train_on: sequences")
     check("ddp_backend", config.get("ddp_backend") or "auto", KEYS["ddp_backend"])
     resume = check("resume", config.get("resume") or "", KEYS["resume"])
     if resume and max(config.get("nproc") or 1, config.get("world_size") or 1) > 1:

@@ -60,13 +60,16 @@ class Operator:
         name: in tables and pictures.
         kind: ``positive`` or ``negative``.
         guided: it reads the importance.
-        function: ``function(item_seq, item_seq_len, ratio, generator)`` gives a new ``(item_seq, item_seq_len)``, see
-            :mod:`recbole_ec4srec.data.augmentation`. With ``guided``, ``importance [B, L]`` comes before ``ratio``;
-            with ``masks``, ``mask_id`` comes after it.
+        function: ``function(item_seq, item_seq_len, ratio, noise)`` gives a new ``(item_seq, item_seq_len)``, see
+            :mod:`recbole_ec4srec.data.augmentation`. With ``guided``, an
+            :class:`~recbole_ec4srec.data.augmentation.Importance` comes before ``ratio``; with ``masks``, ``mask_id``
+            comes after it.
         ratio_key: the key of its ratio, from 0 to 1.
         word: in the keys ``augmentations`` and ``negative_augmentations``; by default the name.
         masks: it puts the mask item ``[m]`` in.
         default: of the ratio, if the key is new.
+        length: ``length(item_seq_len [B], ratio)``, numpy arrays, gives the lengths of the views without making them;
+            without it a GPU encodes these views with all of their padding.
     """
 
     name: str
@@ -77,6 +80,7 @@ class Operator:
     word: str = ""
     masks: bool = False
     default: float = 0.5
+    length: Callable | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "word", self.word or self.name)

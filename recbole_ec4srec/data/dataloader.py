@@ -1,4 +1,5 @@
-"""The training loader: a batch of instances with the views that the losses of the current phase contrast."""
+"""The training loaders: batches of instances (``train_on: prefixes``) or of users (``train_on: sequences``), with the
+views that the losses contrast."""
 
 from __future__ import annotations
 
@@ -7,152 +8,194 @@ import torch
 from recbole.config import Config
 from recbole.data.dataloader import TrainDataLoader
 
-from recbole_ec4srec.config.objective import loss_weights, views_of
-from recbole_ec4srec.data.augmentation import Sequences
 from recbole_ec4srec.data.dataset import SequenceBatch
 from recbole_ec4srec.data.importance import ImportanceTable
-from recbole_ec4srec.data.operators import GuidedAugmentation, RandomAugmentation
-from recbole_ec4srec.data.retrieval import GuidedRetrieval, RandomRetrieval, SameTargetIndex
+from recbole_ec4srec.data.views import VALID, DrawnViews, Views
+from recbole_ec4srec.data.windows import UserWindows
 
 
-class EC4SRecTrainDataLoader(TrainDataLoader):
+class TrainingBatch(SequenceBatch):
+    """A batch whose views are drawn and not made.
+
+    Args:
+        drawn: the views that operators make, or None.
+        sequences: the fields of the sequences that they are made of, and of their lengths.
+    """
+
+    def __init__(
+        self,
+        interaction: dict,
+        host_lengths: dict,
+        guided: bool | None,
+        drawn: DrawnViews | None,
+        sequences: tuple[str, str],
+    ):
+        super().__init__(interaction, host_lengths, guided)
+        self.drawn, self.sequences = drawn, sequences
+
+    def to(self, device: torch.device | str, selected_field: str | list[str] | None = None) -> TrainingBatch:
+        """RecBole's, with what views are made of."""
+        moved = super().to(device, selected_field)
+        drawn = self.drawn and self.drawn.to(device)
+        return TrainingBatch(moved.interaction, self.host_lengths, self.guided, drawn, self.sequences)
+
+    def with_views(self) -> SequenceBatch:
+        """The batch with the fields of its views ``V``: ``V_<item_id_list> [B, L]``, ``V_<item_length> [B]``, and of
+        ``cl_neg`` where it differs from its sequence (``cl_neg_valid [B]`` bool), which it has to for L_cl-."""
+        fields = dict(self.interaction)
+        if self.drawn is not None:
+            sequences, lengths = (fields[field] for field in self.sequences)
+            size = self.drawn.size  # several negative items have repeated the instances
+            sequences = sequences.narrow(0, 0, size)
+            for name, view in self.drawn.make(sequences, lengths.narrow(0, 0, size)).items():
+                fields.update(zip(fields_of(name, self.sequences), view))
+            if (negative := fields.get(fields_of("cl_neg", self.sequences)[0])) is not None:
+                fields[VALID] = (negative != sequences).any(1)
+        return SequenceBatch(fields, self.host_lengths, self.guided)
+
+
+def fields_of(view: str, sequences: tuple[str, str]) -> tuple[str, str]:
+    """The fields of a view, as those of the instances with the name of the view before."""
+    return f"{view}_{sequences[0]}", f"{view}_{sequences[1]}"
+
+
+class WithViews(TrainDataLoader):
+    """What the loaders of our models have beside RecBole's: views, and the phase of the training that these are of."""
+
+    def __init__(self, config, dataset, sampler, shuffle=False):
+        super().__init__(config, dataset, sampler, shuffle=shuffle)
+        self.views = Views(config, dataset)
+
+    def update_config(self, config: Config) -> None:
+        """RecBole's; the settings of views are read anew."""
+        super().update_config(config)
+        self.views = Views(config, self._dataset)
+
+    @property
+    def needs_importance(self) -> bool:
+        """Whether any loss after the warm-up uses importance scores."""
+        return bool(self.views.needed[True])
+
+    @property
+    def guided(self) -> bool:
+        """Whether the warm-up is over."""
+        return self.views.guided
+
+    @property
+    def importance(self) -> ImportanceTable | None:
+        """What the views are guided by."""
+        return self.views.importance
+
+    def set_importance(self, importance: ImportanceTable | None) -> None:
+        """:meth:`Views.set_importance`."""
+        self.views.set_importance(importance)
+
+    def state_dict(self) -> dict:
+        """:meth:`Views.state_dict`."""
+        return self.views.state_dict()
+
+    def load_state_dict(self, state: dict) -> None:
+        """:meth:`Views.load_state_dict`."""
+        self.views.load_state_dict(state)
+
+    def __iter__(self):
+        self._begin_epoch()
+        return super().__iter__()
+
+    def _begin_epoch(self):
+        """Before worker processes start, which get what is drawn here."""
+        self.views.begin_epoch()
+
+    def _with_views(self, batch: SequenceBatch, rows: np.ndarray, sequences: tuple[str, str]) -> TrainingBatch:
+        """``batch`` with the views of instances ``rows [B]``, whose sequences are fields of it."""
+        drawn, retrieved = self.views.draw(rows, batch[sequences[0]].shape[1])
+        fields, lengths = dict(batch.interaction), dict(batch.host_lengths)
+        made = {} if drawn is None else drawn.lengths(lengths[sequences[1]][: len(rows)])
+        for name, others in retrieved.items():
+            pair = self._dataset.item_sequences(others)
+            fields.update(zip(fields_of(name, sequences), pair))
+            fields[f"{name}_{self.uid_field}"] = self._dataset.inter_feat[self.uid_field][torch.from_numpy(others)]
+            made[name] = pair[1].numpy().copy()
+        lengths.update((fields_of(name, sequences)[1], of_view) for name, of_view in made.items())
+        return TrainingBatch(fields, lengths, self.views.guided, drawn, sequences)
+
+
+class EC4SRecTrainDataLoader(WithViews):
     """RecBole's training loader, with views.
 
-    A batch has RecBole's fields and, for each view ``V`` that a loss term of positive weight takes
-    (:data:`~recbole_ec4srec.config.objective.LOSSES`), the fields ``V_<item_id_list>`` ``[B, L]`` and
-    ``V_<item_length>`` ``[B]``; what is retrieved has ``V_<user_id>`` ``[B]`` too. Until :meth:`set_importance` is
-    called these are the random views of the warm-up (``cl_1``, ``cl_2``, ``sl``), afterwards the guided ones
-    (``cl_pos_1``, ``cl_pos_2``, ``cl_neg``, ``sl_pos``), and the batch is ``guided``.
+    A batch has RecBole's fields and, once its views are made (:meth:`TrainingBatch.with_views`), for each view ``V``
+    that a loss term of positive weight takes (:data:`~recbole_ec4srec.config.objective.LOSSES`), the fields
+    ``V_<item_id_list>`` ``[B, L]`` and ``V_<item_length>`` ``[B]``; what is retrieved has ``V_<user_id>`` ``[B]`` too.
 
     The views of a batch depend on the seed, the epoch and the batch alone, so worker processes give the same batches.
     With several negative items per instance (``loss_type: BPR``) the instances are repeated, their views are not.
     """
 
-    def __init__(self, config, dataset, sampler, shuffle=False):
-        super().__init__(config, dataset, sampler, shuffle=shuffle)
-        self.epoch = 0
-        self._set_views(config)
-
-    def update_config(self, config: Config) -> None:
-        """RecBole's; the settings of views are read anew."""
-        super().update_config(config)
-        self._set_views(config)
-
-    def _set_views(self, config):
+    def collate_fn(self, index: list[int]) -> TrainingBatch:
+        """The batch of instances ``index``."""
+        batch = super().collate_fn(index)
         dataset = self._dataset
-        self.n_items = dataset.item_num
-        self.item_seq_field = dataset.item_seq_field
-        self.length_field = dataset.item_list_length_field
-        operators, mask_id = config["augmentations"], self.n_items
-        self._random = RandomAugmentation(operators, config, mask_id)
-        self._guided = GuidedAugmentation(operators, config["negative_augmentations"], config, mask_id)
-        self._wanted = {guided: views_of(loss_weights(config, guided)) for guided in (False, True)}
-        self.guided = False
-        self._guided_since = None
-        self.importance: ImportanceTable | None = None
-        self._retrieval: RandomRetrieval | GuidedRetrieval | None = None
-        self._index: SameTargetIndex | None = None
+        sequences = dataset.item_seq_field, dataset.item_list_length_field
+        lengths = {sequences[1]: batch[sequences[1]].numpy().copy()}
+        return self._with_views(SequenceBatch(batch.interaction, lengths), np.asarray(index), sequences)
 
-    @property
-    def needs_importance(self) -> bool:
-        """Whether any loss after the warm-up uses importance scores."""
-        return bool(self._wanted[True])
 
-    def set_importance(self, importance: ImportanceTable | None) -> None:
-        """Leave the warm-up: from the next epoch on, views are guided by ``importance``.
+#: The field of where prefixes end among the cells of windows.
+CELL = "cell"
+#: Before the names of the fields of windows, and the field of where instances are among the prefixes of these.
+WINDOW, PLACE = "window_", "place"
 
-        Builds the distributions of ertrl+. None is for a configuration whose guided losses all have weight 0.
-        """
-        self.guided, self.importance = True, importance
-        self._guided_since = self.epoch
-        self._retrieval = None
-        self._prepare_retrieval()
 
-    def state_dict(self) -> dict:
-        """What :meth:`load_state_dict` needs to give the batches that would have come next."""
-        importance = self.importance and self.importance.values
-        return {
-            "epoch": self.epoch,
-            "guided": self.guided,
-            "guided_since": self._guided_since,
-            "importance": importance,
-        }
+class SequencesTrainDataLoader(TrainDataLoader):
+    """``train_on: sequences`` for RecBole's models: batches of users, with next items at all places of windows.
 
-    def load_state_dict(self, state: dict) -> None:
-        """Go on from where :meth:`state_dict` was taken."""
-        if state["guided"]:
-            self.epoch, importance = state["guided_since"], None
-            if state["importance"] is not None:
-                importance = ImportanceTable(self._dataset.item_seq_len, self._dataset.max_item_list_len)
-                importance.values = state["importance"]
-            self.set_importance(importance)
-        self.epoch = state["epoch"]
+    ``train_batch_size`` is the number of users in a batch. A batch has the fields of the longest instance of each of
+    its ``C`` windows; ``<item_id>`` is the next item of every prefix of every window, ``[P]``, and ``cell [P]`` is
+    where that prefix ends among the ``C * L`` cells of ``<item_id_list>``.
+    """
 
-    def __iter__(self):
-        self.epoch += 1
-        self._prepare_retrieval()
-        return super().__iter__()
-
-    def _prepare_retrieval(self):
-        """Build what this phase retrieves from, once, before worker processes start."""
-        wanted = {"sl", "sl_pos"} & set(self._wanted[self.guided])
-        if not wanted or self._retrieval is not None:
-            return
-        if self._index is None:
-            instances = self._dataset.inter_feat
-            self._index = SameTargetIndex(instances[self.iid_field], instances[self.uid_field])
-        if self.importance is not None:
-            self._retrieval = GuidedRetrieval(
-                self._index,
-                self._dataset.item_sequences,
-                self.importance,
-                self.n_items,
-                self.config["ertrl_score"],
-                self.config["ertrl_max_candidates"],
-                self._generator(0),
-            )
-        else:
-            self._retrieval = RandomRetrieval(self._index)
-
-    def _generator(self, salt: int) -> torch.Generator:
-        """Random numbers that depend on the seed, the epoch and ``salt`` alone."""
-        entropy = np.random.SeedSequence([self.config["seed"], self.epoch, salt]).generate_state(1, np.uint64)[0]
-        return torch.Generator().manual_seed(int(entropy >> np.uint64(1)))
+    def _init_batch_size_and_step(self):
+        self.windows = UserWindows(self._dataset)
+        self.sample_size = len(self.windows)
+        super()._init_batch_size_and_step()
 
     def collate_fn(self, index: list[int]) -> SequenceBatch:
-        """The batch of instances ``index``, with its views."""
-        batch = super().collate_fn(index)
-        rows = torch.as_tensor(np.asarray(index))
-        host_lengths = dict(getattr(batch, "host_lengths", {}))
-        host_lengths[self.length_field] = batch[self.length_field].numpy().copy()
-        fields = dict(batch.interaction)
-        # A batch is told apart from the others of its epoch by its first instance.
-        for name, (item_seq, item_seq_len) in self._views(rows, self._generator(1 + int(rows[0])), fields).items():
-            fields[f"{name}_{self.item_seq_field}"] = item_seq
-            fields[f"{name}_{self.length_field}"] = item_seq_len
-            host_lengths[f"{name}_{self.length_field}"] = item_seq_len.numpy().copy()
-        return SequenceBatch(fields, host_lengths, self.guided)
+        """The batch of users ``index``."""
+        rows, lengths = self.windows.of(np.asarray(index))
+        ends = np.cumsum(lengths)
+        batch = self._dataset[rows[ends - 1]]
+        width = batch[self._dataset.item_seq_field].shape[1]
+        begin = np.arange(len(lengths)) * width
+        batch.interaction[self.iid_field] = self._dataset.inter_feat[self.iid_field][torch.from_numpy(rows)]
+        cell = np.arange(len(rows)) + np.repeat(begin - ends + lengths, lengths)
+        batch.interaction[CELL] = torch.from_numpy(cell)
+        return batch
 
-    def _views(self, rows: torch.Tensor, generator: torch.Generator, fields: dict) -> dict:
-        """The views of instances ``rows`` by name; L_cl-'s mask and whose sequences were retrieved go to ``fields``."""
-        wanted = self._wanted[self.guided]
-        if not wanted:
-            return {}
-        item_seq, lengths = self._dataset.item_sequences(rows)
-        views: dict[str, Sequences] = {}
-        if {"cl_1", "cl_2"} & set(wanted):
-            views["cl_1"], views["cl_2"] = self._random.positive(item_seq, lengths, generator)
-        if self.importance is not None:
-            importance = self.importance.rows(rows)[:, : item_seq.shape[1]]
-        if {"cl_pos_1", "cl_pos_2"} & set(wanted):
-            views["cl_pos_1"], views["cl_pos_2"] = self._guided.positive(item_seq, lengths, importance, generator)
-        if "cl_neg" in wanted:
-            view, view_lengths, valid = self._guided.negative(item_seq, lengths, importance, generator)
-            views["cl_neg"] = view, view_lengths
-            fields["cl_neg_valid"] = valid  # [B] bool: the instance has a negative view
-        name = "sl_pos" if self.guided else "sl"
-        if name in wanted and self._retrieval is not None:
-            retrieved = self._retrieval.draw(rows, generator)
-            views[name] = self._dataset.item_sequences(retrieved)
-            fields[f"{name}_{self.uid_field}"] = self._dataset.inter_feat[self.uid_field][retrieved]
-        return {name: views[name] for name in wanted}
+
+class EC4SRecSequencesTrainDataLoader(WithViews, SequencesTrainDataLoader):
+    """``train_on: sequences``, for our models: the windows of users, and of each user one instance with its views.
+
+    Instances are drawn anew each epoch, uniformly among those of the user. A batch of ``B`` users has the fields of
+    :class:`EC4SRecTrainDataLoader` for them, with ``place [B]``, where their representations are among those of all
+    prefixes; and ``window_<item_id_list> [C, L]``, ``window_<item_length> [C]``, ``window_<user_id> [C]`` and the next
+    items of all prefixes, ``window_<item_id> [P]``.
+    """
+
+    def _begin_epoch(self):
+        super()._begin_epoch()
+        self._drawn = self.windows.draw(self.views.generator(1 + len(self._dataset)))
+
+    def collate_fn(self, index: list[int]) -> TrainingBatch:
+        """The batch of users ``index``."""
+        users, dataset = np.asarray(index), self._dataset
+        sequences = dataset.item_seq_field, dataset.item_list_length_field
+        drawn = self._drawn[users]
+        rows = self.windows.rows[drawn]
+        batch = dataset[rows]
+        fields, lengths = dict(batch.interaction), dict(batch.host_lengths)
+        windows = super(WithViews, self).collate_fn(index)
+        for field in (*sequences, self.uid_field, self.iid_field):
+            fields[WINDOW + field] = windows[field]
+        fields[PLACE] = torch.from_numpy(self.windows.places(users, drawn))
+        lengths[WINDOW + sequences[1]] = windows.host_lengths[sequences[1]]
+        return self._with_views(SequenceBatch(fields, lengths), rows, sequences)

@@ -13,9 +13,11 @@ from recbole.data.dataset import SequentialDataset
 from recbole.data.interaction import Interaction
 from scipy.sparse import spmatrix
 
+from recbole_ec4srec.config.keys import SEQUENCES
 from recbole_ec4srec.data import seen
 from recbole_ec4srec.data.checks import missing
 from recbole_ec4srec.data.presplit import item_list_field
+from recbole_ec4srec.data.windows import WINDOW_START, cut_into_windows
 
 
 class SequenceBatch(Interaction):
@@ -68,8 +70,6 @@ class _Groups:
         return iter(np.split(self.rows, np.cumsum(self.sizes)[:-1]))
 
 
-#: The field of the interaction at which the window of an instance starts.
-WINDOW_START = "_window_start"
 _NOT_IN_BATCHES = (WINDOW_START, seen.N_SEEN)
 
 
@@ -116,6 +116,13 @@ class EC4SRecDataset(SequentialDataset):
         self.history = history
         self.inter_feat = Table(instances)
 
+    def build(self) -> list:
+        """RecBole's; with ``train_on: sequences`` the training instances are prefixes of windows."""
+        parts = super().build()
+        if self.config["train_on"] == SEQUENCES:
+            cut_into_windows(parts[0])
+        return parts
+
     def _grouped_index(self, group_by_list):
         return _Groups(group_by_list)
 
@@ -136,24 +143,29 @@ class EC4SRecDataset(SequentialDataset):
             return super().__getitem__(index, join)
         rows = self._rows(index)
         batch = {field: self.inter_feat[field][rows] for field in self.inter_feat if field not in _NOT_IN_BATCHES}
-        lengths = batch[self.item_list_length_field]
         position, inside = self.window_cells(rows)
         unused = (self.config["unused_col"] or {}).get("inter", ())
         for field in self.history:
             if field != self.uid_field and f"{field}{self.config['LIST_SUFFIX']}" not in unused:
-                values = self.history[field][position]
-                mask = inside.view(inside.shape + (1,) * (values.dim() - 2))
-                batch[getattr(self, f"{field}_list_field")] = torch.where(mask, values, torch.zeros_like(values))
-        batch = SequenceBatch(batch, {self.item_list_length_field: lengths.numpy().copy()})
+                batch[getattr(self, f"{field}_list_field")] = self._cut(self.history[field], position, inside)
+        lengths = batch[self.item_list_length_field].numpy().copy()
+        batch = SequenceBatch(batch, {self.item_list_length_field: lengths})
         return self.join(batch) if join else batch
 
-    def item_sequences(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    @staticmethod
+    def _cut(values, position, inside):
+        """What windows hold of a column of the history, ``[R, L, …]``, 0 beside them."""
+        cells = values.numpy()[position]
+        mask = inside.reshape(inside.shape + (1,) * (cells.ndim - 2))
+        return torch.from_numpy(np.where(mask, cells, cells.dtype.type(0)))
+
+    def item_sequences(self, rows: torch.Tensor | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Item ids ``[R, L]``, padded with 0 on the right, and lengths ``[R]`` of the instances ``rows``."""
-        lengths = self.inter_feat[self.item_list_length_field][rows]
+        rows = torch.as_tensor(rows)
+        lengths = self.item_seq_len[rows]
         if self.history is None:
             return self.inter_feat[self.item_seq_field][rows], lengths
-        position, inside = self.window_cells(rows)
-        return self.history[self.iid_field][position] * inside, lengths
+        return self._cut(self.history[self.iid_field], *self.window_cells(rows)), lengths
 
     def instances(self, rows: torch.Tensor) -> tuple:
         """What explainers ask of instances: :meth:`item_sequences`, next items ``[R]`` and users ``[R]``."""
@@ -182,12 +194,12 @@ class EC4SRecDataset(SequentialDataset):
         rows = torch.as_tensor(index)
         return rows.nonzero(as_tuple=True)[0] if rows.dtype == torch.bool else rows.long().reshape(-1)
 
-    def window_cells(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def window_cells(self, rows: torch.Tensor | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where in the history each cell of the windows is read from, and which cells hold an item, both ``[R, L]``."""
-        cell = torch.arange(self.max_item_list_len)
-        inside = cell < self.item_seq_len[rows].unsqueeze(1)
-        start = self.inter_feat[WINDOW_START][rows].unsqueeze(1)
-        return torch.where(inside, start + cell, start), inside
+        rows, cell = np.asarray(rows), np.arange(self.max_item_list_len)
+        inside = cell < self.item_seq_len.numpy()[rows][:, None]
+        start = self.window_start.numpy()[rows][:, None]
+        return np.where(inside, start + cell, start), inside
 
     def inter_matrix(self, form: str = "coo", value_field: str | None = None) -> spmatrix:
         """RecBole's user-item matrix: the next item of every instance, and the first item of each user in it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 
@@ -22,21 +23,19 @@ class ImportanceTable:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def _cells(self, rows, width):
-        start = self.offsets[rows].unsqueeze(1)
-        cell = torch.arange(width)
-        inside = cell < self.offsets[rows + 1].unsqueeze(1) - start
-        return start + cell, inside
-
     def set_rows(self, rows: torch.Tensor, scores: torch.Tensor) -> None:
         """Store the scores ``[R, W]`` of instances ``rows``; what lies beyond an instance's length is dropped."""
-        cells, inside = self._cells(rows, scores.shape[1])
-        self.values[cells[inside]] = scores.float()[inside]
+        start = self.offsets[rows].unsqueeze(1)
+        cell = torch.arange(scores.shape[1])
+        inside = cell < self.offsets[rows + 1].unsqueeze(1) - start
+        self.values[(start + cell)[inside]] = scores.float()[inside]
 
-    def rows(self, rows: torch.Tensor) -> torch.Tensor:
+    def rows(self, rows: torch.Tensor | np.ndarray) -> torch.Tensor:
         """Raw attributions ``[R, L]`` of instances ``rows``, 0 on padding."""
-        cells, inside = self._cells(rows, self.max_length)
-        return torch.where(inside, self.values[torch.where(inside, cells, 0)], 0.0)
+        offsets, values, rows = self.offsets.numpy(), self.values.numpy(), np.asarray(rows)
+        start, cell = offsets[rows][:, None], np.arange(self.max_length)
+        inside = cell < offsets[rows + 1][:, None] - start
+        return torch.from_numpy(np.where(inside, values[np.where(inside, start + cell, 0)], np.float32(0)))
 
     def top_items(self) -> torch.Tensor:
         """The position of the most important item of each instance, ``[N]``; of equals the last one."""

@@ -1,36 +1,40 @@
-"""The table of operators, and the views that those of a configuration make (sections 3.2 and 4.3)."""
+"""The table of operators (sections 3.2 and 4.3)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
-import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from recbole_ec4srec.config.keys import add_key
-from recbole_ec4srec.config.objective import NEGATIVE, OPERATORS, POSITIVE, Operator, operator_of
+from recbole_ec4srec.config.objective import NEGATIVE, OPERATORS, POSITIVE, Operator
 from recbole_ec4srec.config.rules import Number
 from recbole_ec4srec.data.augmentation import (
+    Importance,
     Sequences,
     crop,
+    crop_length,
     ecrop_negative,
+    ecrop_negative_length,
     ecrop_positive,
+    ecrop_positive_length,
     emask_negative,
     emask_positive,
     ereorder_positive,
     mask,
     reorder,
+    same_length,
 )
 
 BUILT_IN = (
-    Operator("crop", POSITIVE, False, crop, "mu_c"),
-    Operator("mask", POSITIVE, False, mask, "mu_m", masks=True),
-    Operator("reorder", POSITIVE, False, reorder, "mu_r"),
-    Operator("ecrop+", POSITIVE, True, ecrop_positive, "mu_e", "crop"),
-    Operator("emask+", POSITIVE, True, emask_positive, "mu_e", "mask", masks=True),
-    Operator("erord+", POSITIVE, True, ereorder_positive, "mu_e", "reorder"),
-    Operator("ecrop-", NEGATIVE, True, ecrop_negative, "mu_e", "crop"),
-    Operator("emask-", NEGATIVE, True, emask_negative, "mu_e", "mask", masks=True),
+    Operator("crop", POSITIVE, False, crop, "mu_c", length=crop_length),
+    Operator("mask", POSITIVE, False, mask, "mu_m", masks=True, length=same_length),
+    Operator("reorder", POSITIVE, False, reorder, "mu_r", length=same_length),
+    Operator("ecrop+", POSITIVE, True, ecrop_positive, "mu_e", "crop", length=ecrop_positive_length),
+    Operator("emask+", POSITIVE, True, emask_positive, "mu_e", "mask", masks=True, length=same_length),
+    Operator("erord+", POSITIVE, True, ereorder_positive, "mu_e", "reorder", length=same_length),
+    Operator("ecrop-", NEGATIVE, True, ecrop_negative, "mu_e", "crop", length=ecrop_negative_length),
+    Operator("emask-", NEGATIVE, True, emask_negative, "mu_e", "mask", masks=True, length=same_length),
 )
 _RATIOS = ("mu_c", "mu_m", "mu_r", "mu_e")  # whose defaults the property files have
 
@@ -71,101 +75,18 @@ for _operator in BUILT_IN:
 def view_by(
     operator: Operator,
     sequences: Sequences,
-    importance: Tensor | None,
+    importance: Importance | None,
     ratios: Mapping,
     mask_id: int,
-    generator: Generator | None = None,
+    noise: Tensor,
 ) -> Sequences:
     """What an operator makes of ``sequences``, an ``(item_seq, item_seq_len)``.
 
     Args:
-        importance: ``[B, L]``, of guided operators.
+        importance: for guided operators.
         ratios: by their keys.
+        noise: ``[B, L + 1]``, uniform in [0, 1).
     """
     before = [importance] if operator.guided else []
     after = [mask_id] if operator.masks else []
-    return operator.function(*sequences, *before, operator.ratio(ratios), *after, generator)
-
-
-def _pick(views, chosen):
-    """Row b of ``views[chosen[b]]``."""
-    row = torch.arange(len(chosen), device=chosen.device)
-    return torch.stack([seq for seq, _ in views])[chosen, row], torch.stack([n for _, n in views])[chosen, row]
-
-
-def _two_views(apply, operators, item_seq, generator):
-    """Two views of each sequence by two different operators, drawn in random order; by the same one if it is alone."""
-    if len(operators) == 1:
-        return apply(operators[0]), apply(operators[0])
-    keys = torch.rand(len(item_seq), len(operators), generator=generator, device=item_seq.device)
-    drawn = keys.argsort(dim=1)
-    views = [apply(operator) for operator in operators]
-    return _pick(views, drawn[:, 0]), _pick(views, drawn[:, 1])
-
-
-class RandomAugmentation:
-    """The augmentations of CL4SRec (section 3.2).
-
-    Args:
-        words: which operators take part, as in ``augmentations``.
-        ratios: theirs, by their keys.
-        mask_id: the id of the mask item ``[m]``.
-    """
-
-    def __init__(self, words: Iterable[str], ratios: Mapping, mask_id: int):
-        self.operators = [operator_of(word, POSITIVE, guided=False) for word in words]
-        self.ratios, self.mask_id = ratios, mask_id
-
-    def positive(
-        self, item_seq: Tensor, item_seq_len: Tensor, generator: Generator | None = None
-    ) -> tuple[Sequences, Sequences]:
-        """Two views of each sequence by two different operators: ``((item_seq, item_seq_len), (…, …))``."""
-
-        def apply(operator):
-            return view_by(operator, (item_seq, item_seq_len), None, self.ratios, self.mask_id, generator)
-
-        return _two_views(apply, self.operators, item_seq, generator)
-
-
-class GuidedAugmentation:
-    """The explanation-guided augmentations (section 4.3). Which of equally important items count as the least important
-    is drawn anew for every view.
-
-    Args:
-        words: which operators make positive views, as in ``augmentations``.
-        negative_words: which make negative views, as in ``negative_augmentations``.
-        ratios: theirs, by their keys.
-        mask_id: the id of the mask item ``[m]``.
-    """
-
-    def __init__(self, words: Iterable[str], negative_words: Iterable[str], ratios: Mapping, mask_id: int):
-        self.operators = [operator_of(word, POSITIVE, guided=True) for word in words]
-        self.negative_operators = [operator_of(word, NEGATIVE, guided=True) for word in negative_words]
-        self.ratios, self.mask_id = ratios, mask_id
-
-    def positive(
-        self, item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, generator: Generator | None = None
-    ) -> tuple[Sequences, Sequences]:
-        """Two positive views of each sequence by two different operators: ``((item_seq, item_seq_len), (…, …))``."""
-
-        def apply(operator):
-            return view_by(operator, (item_seq, item_seq_len), importance, self.ratios, self.mask_id, generator)
-
-        return _two_views(apply, self.operators, item_seq, generator)
-
-    def negative(
-        self, item_seq: Tensor, item_seq_len: Tensor, importance: Tensor, generator: Generator | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """A negative view of each sequence, and where it differs from the sequence.
-
-        Returns:
-            ``(item_seq, item_seq_len, valid)``; ``valid [B]`` is false where k = 0 (or nothing can be taken away), and
-            such an instance takes no part in L_cl-.
-        """
-        views = [
-            view_by(operator, (item_seq, item_seq_len), importance, self.ratios, self.mask_id, generator)
-            for operator in self.negative_operators
-        ]
-        drawn = torch.randint(len(views), (len(item_seq),), generator=generator, device=item_seq.device)
-        view, lengths = _pick(views, drawn)
-        return view, lengths, (view != item_seq).any(1)
+    return operator.function(*sequences, *before, operator.ratio(ratios), *after, noise)

@@ -1,4 +1,7 @@
-"""Retrieval of sequences with the same next item: rtrl (section 3.2) and ertrl+ (section 4.3)."""
+"""Retrieval of sequences with the same next item: rtrl (section 3.2) and ertrl+ (section 4.3).
+
+Everything here is on the host, in numpy: instances are drawn before their sequences go to the device of the model.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix
-from torch import Generator, Tensor
+from torch import Tensor
 
 from recbole_ec4srec.data.importance import ImportanceTable, normalise
 
@@ -24,41 +27,42 @@ class SameTargetIndex:
     Args:
         next_item: ``[N]``.
         user: ``[N]``.
+
+    Attributes:
+        n_candidates: how many candidates each instance has, ``[N]``.
+        by_target: all instances, those with one next item together, ``[N]``.
     """
 
     def __init__(self, next_item: Tensor, user: Tensor):
-        order = np.lexsort((user.numpy(), next_item.numpy()))
-        item, of_user = next_item.numpy()[order], user.numpy()[order]
-        new_item = np.ones(len(order), dtype=bool)
-        new_item[1:] = item[1:] != item[:-1]
-        new_user = new_item.copy()
-        new_user[1:] |= of_user[1:] != of_user[:-1]
-        self._order = torch.from_numpy(order)
-
-        def blocks(new):
-            """Start and size of the block that each instance lies in, in the order of the instances."""
-            start = np.flatnonzero(new)
-            size = np.diff(np.append(start, len(new)))
-            block = np.cumsum(new) - 1
-            back = np.empty(len(order), dtype=np.int64)
-            back[order] = block
-            return torch.from_numpy(start)[back], torch.from_numpy(size)[back]
-
-        self._item_start, item_size = blocks(new_item)
-        self._user_start, self._user_size = blocks(new_user)
+        item, of_user = next_item.numpy(), user.numpy()
+        self.by_target = order = np.lexsort((of_user, item))
+        new_item = _changes(item[order])
+        self._item_start, item_size = _blocks(new_item, order)
+        self._user_start, self._user_size = _blocks(new_item | _changes(of_user[order]), order)
         self.n_candidates = item_size - self._user_size
-        """How many candidates each instance has, ``[N]``."""
 
-    def candidate(self, rows: Tensor, number: Tensor) -> Tensor:
+    def candidate(self, rows: np.ndarray, number: np.ndarray) -> np.ndarray:
         """The instance that is candidate ``number`` of each of ``rows``, ``0 <= number < n_candidates``; shapes
         broadcast. For an instance without candidates the answer means nothing."""
         before = self._user_start[rows] - self._item_start[rows]
-        skip = torch.where(number >= before, self._user_size[rows], 0)
-        return self._order[(self._item_start[rows] + number + skip).clamp(max=len(self._order) - 1)]
+        skip = np.where(number >= before, self._user_size[rows], 0)
+        return self.by_target[np.minimum(self._item_start[rows] + number + skip, len(self.by_target) - 1)]
 
-    def by_target(self) -> Tensor:
-        """All instances, those with one next item together, ``[N]``."""
-        return self._order
+
+def _changes(values):
+    """Where a value differs from the one before, ``[N]``; true at the first."""
+    changes = np.ones(len(values), dtype=bool)
+    changes[1:] = values[1:] != values[:-1]
+    return changes
+
+
+def _blocks(first, order):
+    """Start and size of the block of each instance: blocks begin where ``first`` is true, and ``order`` has the
+    instances in the order of the blocks."""
+    start = np.flatnonzero(first)
+    block = np.empty(len(order), dtype=np.int64)
+    block[order] = np.cumsum(first) - 1
+    return start[block], np.diff(np.append(start, len(first)))[block]
 
 
 class RandomRetrieval:
@@ -71,11 +75,11 @@ class RandomRetrieval:
     def __init__(self, index: SameTargetIndex):
         self.index = index
 
-    def draw(self, rows: Tensor, generator: Generator | None = None) -> Tensor:
+    def draw(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """One retrieved instance for each of ``rows``, ``[R]``."""
         count = self.index.n_candidates[rows]
-        uniform = torch.rand(len(rows), generator=generator, dtype=torch.double)
-        return torch.where(count > 0, self.index.candidate(rows, (uniform * count).long()), rows)
+        number = (rng.random(len(rows)) * count).astype(np.int64)
+        return np.where(count > 0, self.index.candidate(rows, number), rows)
 
 
 class GuidedRetrieval:
@@ -98,7 +102,7 @@ class GuidedRetrieval:
         n_items: the number of item ids, the padding included.
         score: whose scores are summed, ``anchor`` or ``candidate``.
         max_candidates: bounds time and memory; 4 bytes are kept per instance and candidate.
-        generator: for the samples.
+        rng: for the samples.
     """
 
     def __init__(
@@ -107,86 +111,96 @@ class GuidedRetrieval:
         item_sequences: Callable[[Tensor], tuple[Tensor, Tensor]],
         importance: ImportanceTable,
         n_items: int,
-        score: str = "anchor",
-        max_candidates: int = 100,
-        generator: Generator | None = None,
+        score: str,
+        max_candidates: int,
+        rng: np.random.Generator,
     ):
         self.index = index
         self._score_of = score
         total = index.n_candidates
-        count = total.clamp(max=max_candidates)
-        self._stride = total.div(count.clamp(min=1), rounding_mode="floor")
-        uniform = torch.rand(len(total), generator=generator, dtype=torch.double)
-        self._first = torch.where(total > count, (uniform * total).long(), 0)
-        self._offsets = torch.zeros(len(count) + 1, dtype=torch.long)
-        torch.cumsum(count, 0, out=self._offsets[1:])
-        self._cumulative = torch.zeros(int(self._offsets[-1]))  # of the utilities of one instance's candidates
+        count = np.minimum(total, max_candidates)
+        self._stride = total // np.maximum(count, 1)
+        self._first = np.where(total > count, (rng.random(len(total)) * total).astype(np.int64), 0)
+        self._offsets = np.concatenate([[0], np.cumsum(count)])
+        # For each instance, the cumulative probabilities of its candidates.
+        self._cumulative = np.zeros(self._offsets[-1], dtype=np.float32)
 
-        scores = self._scores(item_sequences, importance, n_items)
-        rows = index.by_target()
-        rows = rows[count[rows] > 0]
-        pairs = torch.cumsum(count[rows], 0)
-        cuts = torch.searchsorted(pairs, torch.arange(_CHUNK, max(_CHUNK, len(self._cumulative)), _CHUNK))
-        for chunk in rows.tensor_split(cuts.unique()):
+        scores = _score_matrix(item_sequences, importance, n_items)
+        rows = index.by_target[count[index.by_target] > 0]
+        pairs = np.cumsum(count[rows])
+        cuts = np.searchsorted(pairs, np.arange(_CHUNK, max(_CHUNK, len(self._cumulative)), _CHUNK))
+        for chunk in np.split(rows, np.unique(cuts)):
             if len(chunk):
                 self._fill(chunk, scores)
 
-    @staticmethod
-    def _scores(item_sequences, importance, n_items):
-        """Eq. 5's scores of the items of all instances, ``[N, n_items]``, sparse."""
-        items, scores = [], []
-        for rows in torch.arange(len(importance)).split(_CHUNK):
-            item_seq, item_seq_len = item_sequences(rows)
-            width = item_seq.shape[1]
-            inside = torch.arange(width) < item_seq_len.unsqueeze(1)
-            items.append(item_seq[inside].int())
-            scores.append(normalise(importance.rows(rows)[:, :width], item_seq_len)[inside])
-        parts = torch.cat(scores).numpy(), torch.cat(items).numpy(), importance.offsets.numpy()
-        matrix = csr_matrix(parts, shape=(len(importance), n_items))
-        matrix.sum_duplicates()
-        return matrix
-
     def _fill(self, rows, scores):
-        """Compute the cumulative utilities of the candidates of ``rows``."""
+        """Compute the cumulative probabilities of the candidates of ``rows``, ``P`` pairs in all."""
         count = self._offsets[rows + 1] - self._offsets[rows]
-        anchor = torch.repeat_interleave(torch.arange(len(rows)), count)
-        number = torch.arange(len(anchor)) - (torch.cumsum(count, 0) - count)[anchor]
-        a, b = scores[rows.numpy()], scores[self.candidate(rows[anchor], number).numpy()]
-        a_size, b_size = (torch.from_numpy(np.diff(part.indptr)) for part in (a, b))
+        anchor = np.repeat(np.arange(len(rows)), count)  # of each pair, [P]
+        number = _counting(count)
+        utility = self._utility(scores[rows][anchor], scores[self.candidate(rows[anchor], number)])
+        total = np.bincount(anchor, utility, minlength=len(rows))[anchor]
+        probability = np.where(total > 0, utility / np.where(total > 0, total, 1), 1 / count[anchor])
+        cumulative = np.cumsum(probability)
+        before = np.concatenate([[0], cumulative])[np.cumsum(count) - count]
+        self._cumulative[self._offsets[rows][anchor] + number] = cumulative - before[anchor]
+
+    def _utility(self, anchors, candidates):
+        """The utility of each pair of rows of two sparse matrices of scores ``[P, n_items]``."""
+        sizes = anchors.getnnz(1), candidates.getnnz(1)
         # One side has 1 + score(v) for its items and the other 1, so that the product has an entry for every item that
         # both hold; in double precision, so that small scores are not lost beside the 1.
-        scored, plain = (a, b) if self._score_of == "anchor" else (b, a)
+        scored, plain = (anchors, candidates) if self._score_of == "anchor" else (candidates, anchors)
         scored.data = scored.data.astype(np.float64) + 1
         plain.data = np.ones(len(plain.data))
-        both = a[anchor.numpy()].multiply(b)
-        overlap = torch.from_numpy(both.getnnz(1))
-        score = torch.from_numpy(np.asarray(both.sum(1))[:, 0]) - overlap
-        utility = overlap / (a_size[anchor] + b_size - overlap) * score.clamp(min=0)
+        both = scored.multiply(plain)
+        overlap = both.getnnz(1)
+        score = np.maximum(np.asarray(both.sum(1))[:, 0] - overlap, 0)
+        return overlap / (sizes[0] + sizes[1] - overlap) * score
 
-        total = torch.zeros(len(rows), dtype=torch.double).index_add_(0, anchor, utility)
-        utility = torch.where(total[anchor] > 0, utility / total[anchor], 1 / count[anchor])
-        cumulative = torch.cumsum(utility, 0)
-        before = torch.cat([cumulative.new_zeros(1), cumulative])[torch.cumsum(count, 0) - count]
-        self._cumulative[self._offsets[rows][anchor] + number] = (cumulative - before[anchor]).float()
-
-    def candidate(self, rows: Tensor, number: Tensor) -> Tensor:
+    def candidate(self, rows: np.ndarray, number: np.ndarray) -> np.ndarray:
         """The instance that is candidate ``number`` of each of ``rows`` among those that take part."""
         spread = self._first[rows] + number * self._stride[rows]
-        return self.index.candidate(rows, spread % self.index.n_candidates[rows].clamp(min=1))
+        return self.index.candidate(rows, spread % np.maximum(self.index.n_candidates[rows], 1))
 
-    def draw(self, rows: Tensor, generator: Generator | None = None) -> Tensor:
+    def distribution(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """The candidates of an instance that take part, and the probability of each, both ``[C]``."""
+        start, end = self._offsets[row], self._offsets[row + 1]
+        number, cumulative = np.arange(end - start), self._cumulative[start:end].astype(np.float64)
+        return self.candidate(np.full_like(number, row), number), np.diff(cumulative, prepend=0.0) / cumulative[-1:]
+
+    def draw(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """One retrieved instance for each of ``rows``, ``[R]``."""
-        start, end = self._offsets[rows], self._offsets[rows + 1]
-        has_candidates = end > start
-        last = torch.where(has_candidates, end - 1, 0)
-        uniform = torch.rand(len(rows), generator=generator, dtype=torch.double)
-        if len(self._cumulative) == 0:
-            return rows.clone()
+        start, end = self._offsets[rows], self._offsets[np.asarray(rows) + 1]
+        uniform = rng.random(len(rows))
+        if not len(self._cumulative):
+            return np.array(rows)
+        last = np.where(end > start, end - 1, 0)
         goal = uniform * self._cumulative[last]
-        # The first candidate whose cumulative utility exceeds the goal, by bisection in each row's own stretch.
-        low, high = torch.where(has_candidates, start, 0), last
+        # The first candidate whose cumulative probability exceeds the goal, by bisection in each row's own stretch.
+        low, high = np.where(end > start, start, 0), last
         for _ in range(int((end - start).max()).bit_length()):
             middle = (low + high) // 2
             beyond = self._cumulative[middle] > goal
-            low, high = torch.where(beyond, low, (middle + 1).minimum(high)), torch.where(beyond, middle, high)
-        return torch.where(has_candidates, self.candidate(rows, low - start), rows)
+            low, high = np.where(beyond, low, np.minimum(middle + 1, high)), np.where(beyond, middle, high)
+        return np.where(end > start, self.candidate(rows, low - start), rows)
+
+
+def _counting(count):
+    """0, 1, … of each of ``count [R]``, one after the other."""
+    return np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+
+
+def _score_matrix(item_sequences, importance, n_items):
+    """Eq. 5's scores of the items of all instances, ``[N, n_items]``, sparse."""
+    items, scores = [], []
+    for rows in torch.arange(len(importance)).split(_CHUNK):
+        item_seq, item_seq_len = item_sequences(rows)
+        width = item_seq.shape[1]
+        inside = torch.arange(width) < item_seq_len.unsqueeze(1)
+        items.append(item_seq[inside].int())
+        scores.append(normalise(importance.rows(rows)[:, :width], item_seq_len)[inside])
+    parts = torch.cat(scores).numpy(), torch.cat(items).numpy(), importance.offsets.numpy()
+    matrix = csr_matrix(parts, shape=(len(importance), n_items))
+    matrix.sum_duplicates()
+    return matrix

@@ -20,12 +20,14 @@ from recbole.model.layers import FeedForward
 from recbole.utils import get_model
 from torch import Tensor, nn
 
+from recbole_ec4srec.config.keys import SEQUENCES
 from recbole_ec4srec.encoder.adapters import ADAPTERS, NO_ENCODERS, Adapter
-from recbole_ec4srec.encoder.grouping import Group, group_bounds, split
+from recbole_ec4srec.encoder.grouping import Group, first_tokens, group_bounds, split
 from recbole_ec4srec.encoder.kernels import sasrec
 from recbole_ec4srec.encoder.kernels.cross_entropy import linear_cross_entropy
 from recbole_ec4srec.encoder.kernels.dropout import use_fast_dropout
 from recbole_ec4srec.encoder.kernels.linear import linear, use_fast_linear
+from recbole_ec4srec.encoder.prefixes import all_prefixes, check_causal
 from recbole_ec4srec.errors import ConfigError
 
 #: Backbones for which cutting the padding on the right changes no number.
@@ -157,6 +159,26 @@ class Backbone(nn.Module):
                 module.intermediate_act_fn = F.gelu  # the same function, in one kernel
         self.to(config["device"])
         self._compare_with_recbole(dataset)
+        if config["train_on"] == SEQUENCES:
+            self._check_prefixes(dataset)
+
+    @torch.no_grad()
+    def _check_prefixes(self, dataset):
+        """Refuse a backbone in which what follows a prefix changes its representation."""
+        training, device = self.model.training, next(self.parameters()).device
+        user = torch.full((self.model.max_seq_length * 3,), dataset.num(self.model.USER_ID) - 1, device=device)
+
+        def alone(item_seq, item_seq_len):
+            return self(item_seq.to(device), item_seq_len.to(device), user=user[: len(item_seq)]).cpu()
+
+        def together(item_seq, item_seq_len):
+            lengths, of = item_seq_len.numpy(), user[: len(item_seq)]
+            return self.encode_prefixes(item_seq.to(device), item_seq_len.to(device), lengths, of).cpu()
+
+        self.model.eval()
+        with _large_weights(self.model):
+            check_causal(self.name, alone, together, self.n_items, self.model.max_seq_length)
+        self.model.train(training)
 
     @torch.no_grad()
     def _compare_with_recbole(self, dataset: SequentialDataset) -> None:
@@ -306,6 +328,33 @@ class Backbone(nn.Module):
             embedding = None if embedding is None else embedding.narrow(1, 0, group.width)  # [n, w, d]
             encoded.append(self(seq, lengths, embedding, users))
         return torch.cat(encoded)
+
+    def encode_prefixes(
+        self, item_seq: Tensor, item_seq_len: Tensor, host_lengths: np.ndarray, user: Tensor | None = None
+    ) -> Tensor:
+        """The representations of all prefixes of ``item_seq [C, L]`` in one pass, sequence by sequence, ``[P, d]``.
+
+        Args:
+            host_lengths: ``item_seq_len [C]`` as a numpy array; ``P`` is its sum.
+        """
+        groups = group_bounds(host_lengths) if self.padding_free else [Group(0, len(item_seq), item_seq.shape[1])]
+        order = item_seq_len.argsort(stable=True)  # [C]
+        sorted_seq, sorted_len = item_seq.index_select(0, order), item_seq_len.index_select(0, order)
+        if self.fast_encoder is not None:
+            states = self.fast_encoder.encode_all(self.model, sorted_seq, groups)  # [tokens, d]
+        else:
+            with all_prefixes(self.model):
+                states = self._encode_groups(
+                    groups, sorted_seq, sorted_len, None, None if user is None else user.index_select(0, order)
+                )
+        first = first_tokens(groups, item_seq.device).index_select(0, order.argsort())  # [C]
+        count = int(host_lengths.sum())
+        # Of each prefix: its sequence, and its place in it.
+        number = torch.arange(len(item_seq), device=item_seq.device)
+        row = torch.repeat_interleave(number, item_seq_len, output_size=count)  # [P]
+        before = item_seq_len.cumsum(0) - item_seq_len  # [C]
+        place = torch.arange(count, device=item_seq.device) - before.index_select(0, row)  # [P]
+        return states.index_select(0, first.index_select(0, row) + place)
 
     def embed(self, items: Tensor) -> Tensor:
         """The embeddings ``[…, d]`` that items ``[…]`` have in a sequence."""

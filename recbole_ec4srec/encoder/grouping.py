@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 #: Costs, in units of one token in the projections and the feed-forward network of an encoder: what attention adds for
@@ -36,6 +37,15 @@ def split(groups: Sequence[Group], *tensors: Tensor | None) -> Iterator[tuple]:
     """``(group, part, …)`` for every group: its rows of each tensor ``[N, …]``, or None for a tensor that is None."""
     sizes = [group.size for group in groups]
     return zip(groups, *([None] * len(groups) if tensor is None else tensor.split(sizes) for tensor in tensors))
+
+
+def first_tokens(groups: Sequence[Group], device: torch.device) -> Tensor:
+    """Where each sequence begins among the positions of all groups, one sequence after the other, ``[N]``."""
+    first, before = [], 0
+    for group in groups:
+        first.append(torch.arange(group.size, device=device) * group.width + before)  # [n]
+        before += group.tokens
+    return torch.cat(first)
 
 
 def group_bounds(lengths: np.ndarray) -> list[Group]:

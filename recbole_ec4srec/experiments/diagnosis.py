@@ -38,7 +38,7 @@ def diagnosis(args: Namespace) -> None:
                 if training.trainer.update_epochs:
                     training.trainer.update_importance(training.train_data)
                 model, device = training.model.eval(), training.config["device"]
-                batches = [batch.to(device) for batch, _ in zip(training.train_data, range(_BATCHES))]
+                batches = [batch.to(device).with_views() for batch, _ in zip(training.train_data, range(_BATCHES))]
                 for name, measure in measures.items():
                     columns = tables[name].setdefault(row.label, defaultdict(list))
                     for column, value in measure(model, batches).items():

@@ -55,8 +55,8 @@ def measure(
 
     Of n items ``ceil(share * n)`` are removed or kept; equally important items are in random order.
     """
-    generator = torch.Generator(item_seq.device).manual_seed(0)
-    rank = item_seq_len.unsqueeze(1) - 1 - importance_ranks(importance, item_seq_len, generator)  # 0: most important
+    noise = torch.rand(item_seq.shape, generator=torch.Generator().manual_seed(0)).to(item_seq.device)
+    rank = item_seq_len.unsqueeze(1) - 1 - importance_ranks(importance, item_seq_len, noise)  # 0: most important
     curves = torch.zeros(2, len(SHARES))
     with explainer.inference():
         for seq, lengths, ranks, users in in_parts(1024, item_seq, item_seq_len, rank, user):

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from recbole_ec4srec.config.objective import OPERATORS
 from recbole_ec4srec.data import ImportanceTable
+from recbole_ec4srec.data.augmentation import Importance
 from recbole_ec4srec.data.importance import normalise
 from recbole_ec4srec.data.operators import view_by
 from recbole_ec4srec.data.retrieval import GuidedRetrieval, RandomRetrieval, SameTargetIndex
@@ -53,9 +54,7 @@ class SequenceViews:
         return [self.items.index(item) + 1 if item in self.items else None for item in sequence]
 
 
-def augmentations(
-    importance: ArrayLike, settings: Mapping, generator: torch.Generator | None = None
-) -> dict[str, list]:
+def augmentations(importance: ArrayLike, settings: Mapping, rng: np.random.Generator | None = None) -> dict[str, list]:
     """Views of a sequence by every operator, random (section 3.2) and explanation guided (section 4.3).
 
     Args:
@@ -66,12 +65,15 @@ def augmentations(
         By operator n cells: the number (from 1) of the item that stands in each place, :data:`MASK`, or None in the
         places of items that it leaves out.
     """
+    rng = rng or np.random.default_rng()
     score = torch.as_tensor(np.asarray(importance, dtype=np.float32)).unsqueeze(0)
     n = score.shape[1]
     item_seq, item_seq_len, mask_id = torch.arange(1, n + 1).unsqueeze(0), torch.tensor([n]), n + 1
     views: dict[str, list] = {}
     for name, operator in OPERATORS.items():
-        view, length = view_by(operator, (item_seq, item_seq_len), score, settings, mask_id, generator)
+        ranked = Importance.of(score, item_seq_len, torch.from_numpy(rng.random((1, n))))
+        noise = torch.from_numpy(rng.random((1, n + 1)))
+        view, length = view_by(operator, (item_seq, item_seq_len), ranked, settings, mask_id, noise)
         kept = view[0, : length[0]].tolist()
         if len(kept) < n:  # closed up to the left; shown where they came from
             views[name] = [number if number in kept else None for number in range(1, n + 1)]
@@ -81,7 +83,7 @@ def augmentations(
 
 
 def views_of_items(
-    items: Sequence, importance: Sequence, settings: Mapping, generator: torch.Generator | None = None, **more: Any
+    items: Sequence, importance: Sequence, settings: Mapping, rng: np.random.Generator | None = None, **more: Any
 ) -> SequenceViews:
     """The views of ``items`` (external ids, ``[n]``) by their raw ``importance [n]``.
 
@@ -91,11 +93,11 @@ def views_of_items(
     """
     raw = torch.tensor([importance], dtype=torch.float)
     normalised = normalise(raw, torch.tensor([len(items)]))[0].tolist()
-    return SequenceViews(list(items), normalised, augmentations(importance, settings, generator), **more)
+    return SequenceViews(list(items), normalised, augmentations(importance, settings, rng), **more)
 
 
 def views_of_user(
-    trained: TrainedModel, user: str, explainer: str | None = None, generator: torch.Generator | None = None
+    trained: TrainedModel, user: str, explainer: str | None = None, rng: np.random.Generator | None = None
 ) -> SequenceViews:
     """The views of the last training instance of a user (external id), and what retrieval draws for it.
 
@@ -106,7 +108,7 @@ def views_of_user(
         ConfigError: the model is none of this package's.
         DataError: the user has no training instance.
     """
-    config, dataset = trained.config, trained.train_dataset
+    rng, config, dataset = rng or np.random.default_rng(), trained.config, trained.train_dataset
     if not isinstance(trained.model, EC4SRec):
         raise ConfigError(f"views: got a {config['model']}, allowed is a model of this package")
     users, next_items = (dataset.inter_feat[name] for name in (dataset.uid_field, dataset.iid_field))
@@ -124,7 +126,7 @@ def views_of_user(
         dataset.item_num,
         config["ertrl_score"],
         config["ertrl_max_candidates"],
-        generator,
+        rng,
     )
 
     def items_of(instance):
@@ -133,7 +135,7 @@ def views_of_user(
 
     retrieved = {}
     for name, retrieval in (("rtrl", RandomRetrieval(index)), ("ertrl+", guided)):
-        other = candidates[retrieval.draw(anchor, generator)]
+        other = candidates[torch.from_numpy(retrieval.draw(anchor.numpy(), rng))]
         owner = dataset.id2token(dataset.uid_field, int(users[other]))
         retrieved[name] = None if bool(other == row) else (owner, items_of(other))
     items = items_of(row)
@@ -141,7 +143,7 @@ def views_of_user(
         items,
         importance.rows(anchor)[0, : len(items)].tolist(),
         config,
-        generator,
+        rng,
         titles=trained.titles,
         next_item=trained.items[int(next_items[row])],
         retrieved=retrieved,

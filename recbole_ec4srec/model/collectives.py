@@ -39,9 +39,13 @@ def gather(tensor: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def mean(loss: Tensor) -> Tensor:
-    """The mean of a loss that each process has of its own instances; all have equally many."""
-    return loss if rank_and_size()[1] == 1 else gather(loss.reshape(1)).mean()
+def mean(loss: Tensor, count: int = 1) -> Tensor:
+    """The mean over all instances of a loss that is that of this process's own ``count``; without counts all have
+    equally many."""
+    if rank_and_size()[1] == 1:
+        return loss
+    counts = gather(torch.tensor([count], dtype=loss.dtype, device=loss.device))
+    return (gather(loss.reshape(1)) * counts).sum() / counts.sum()
 
 
 def of_this_rank(parts: Sequence) -> Sequence:

@@ -14,6 +14,7 @@ from recbole.model.loss import BPRLoss
 from torch import Tensor
 
 from recbole_ec4srec.config.objective import ANCHOR, LOSSES, NEGATIVE_VIEW, loss_weights, views_of
+from recbole_ec4srec.data.dataloader import PLACE, WINDOW, TrainingBatch
 from recbole_ec4srec.encoder.backbone import Backbone
 from recbole_ec4srec.model.collectives import gather, mean
 from recbole_ec4srec.model.objective import REC, Given, Losses
@@ -81,14 +82,29 @@ class EC4SRec(SequentialRecommender):
         A batch that tells no phase has L_rec alone. Of several processes each has a part of the batch, and gets the
         loss of the whole.
         """
+        interaction = interaction.with_views() if isinstance(interaction, TrainingBatch) else interaction
         guided = getattr(interaction, "guided", None)
         weights = {} if guided is None else self.weights[guided]
         views = views_of(weights)
-        encoded = self.encode(interaction, [ANCHOR, *views])
-        parts = {REC: self._recommendation_loss(encoded[ANCHOR], interaction)}
+        if PLACE in interaction:
+            states = self._encode_windows(interaction)
+            encoded = {ANCHOR: states.index_select(0, interaction[PLACE])}
+            encoded.update(self.encode(interaction, views) if views else {})
+            recommendation = self.backbone.cross_entropy(states, interaction[WINDOW + self.POS_ITEM_ID])
+            parts = {REC: mean(recommendation, len(states))}
+        else:
+            encoded = self.encode(interaction, [ANCHOR, *views])
+            parts = {REC: self._recommendation_loss(encoded[ANCHOR], interaction)}
         terms = self._recommendations if self.view_loss == "recommendation" else self._contrasts
         parts.update((name, weights[name] * loss) for name, loss in terms(weights, views, encoded, interaction))
         return Losses(parts)
+
+    def _encode_windows(self, interaction):
+        """The representations of all prefixes of the windows of a batch, ``[P, d]`` (``train_on: sequences``)."""
+        lengths = WINDOW + self.ITEM_SEQ_LEN
+        user = interaction[WINDOW + self.USER_ID] if self.backbone.takes_user else None
+        sequences = interaction[WINDOW + self.ITEM_SEQ], interaction[lengths]
+        return self.backbone.encode_prefixes(*sequences, interaction.host_lengths[lengths], user)
 
     def _contrasts(self, names, views, encoded, interaction):
         """The terms ``names``, unweighted."""

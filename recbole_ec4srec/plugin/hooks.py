@@ -18,6 +18,12 @@ from typing import Any
 import recbole
 
 from recbole_ec4srec.data import EC4SRecDataset, EC4SRecTrainDataLoader, checks, files, identity, order, presplit, seen
+from recbole_ec4srec.data.dataloader import (
+    EC4SRecSequencesTrainDataLoader,
+    SequencesTrainDataLoader,
+    TrainingBatch,
+    WithViews,
+)
 from recbole_ec4srec.data.dataset import SequenceBatch, Table
 from recbole_ec4srec.model import EC4SRec
 from recbole_ec4srec.plugin import compat, registry
@@ -284,7 +290,9 @@ _NAMES: dict[str, list[tuple]] = {
     "recbole.trainer": [("{name}Trainer", None, EC4SRecTrainer, _BY_NAME, _PLUGINS)],
 }
 
-_DATASETS, _LOADER, _TRAINERS = [EC4SRecDataset], [EC4SRecTrainDataLoader], [EC4SRecTrainer, Resumable, Synchronised]
+_DATASETS, _BATCHES = [EC4SRecDataset], [SequenceBatch, TrainingBatch]
+_TRAIN_LOADERS = [EC4SRecTrainDataLoader, SequencesTrainDataLoader, EC4SRecSequencesTrainDataLoader]
+_TRAINERS = [EC4SRecTrainer, Resumable, Synchronised]
 _OVERRIDES: dict[str, list[tuple]] = {
     _DATASET: [
         ("Dataset._download", "self", _DATASETS, "nothing is downloaded"),
@@ -294,20 +302,27 @@ _OVERRIDES: dict[str, list[tuple]] = {
     ],
     _SEQUENTIAL: [
         ("SequentialDataset.data_augmentation", "self", _DATASETS, "each interaction is kept once"),
+        (
+            "SequentialDataset.build",
+            "self",
+            _DATASETS,
+            "train_on: sequences cuts windows",
+        ),
         ("SequentialDataset.inter_matrix", "self, form, value_field", _DATASETS, "of the interactions kept once"),
     ],
     "recbole.data.interaction": [
-        ("Interaction.__init__", "self, interaction", [SequenceBatch], "a batch has its lengths on the host"),
-        ("Interaction.to", "self, device, selected_field", [SequenceBatch], "the lengths stay there"),
+        ("Interaction.__init__", "self, interaction", _BATCHES, "a batch has its lengths on the host"),
+        ("Interaction.to", "self, device, selected_field", _BATCHES, "the lengths stay there"),
         ("Interaction.__getitem__", "self, index", [Table, SequenceBatch], "rows are arrays, and keep their phase"),
     ],
     _LOADING: [
-        ("TrainDataLoader.__init__", "self, config, dataset, sampler, shuffle", _LOADER, "there are views to make"),
-        ("TrainDataLoader.update_config", "self, config", _LOADER, "views follow the settings"),
-        ("TrainDataLoader.collate_fn", "self, index", _LOADER, "a batch has views"),
+        ("TrainDataLoader.__init__", "self, config, dataset, sampler, shuffle", [WithViews], "there are views to make"),
+        ("TrainDataLoader.update_config", "self, config", [WithViews], "views follow the settings"),
+        ("TrainDataLoader._init_batch_size_and_step", "self", [SequencesTrainDataLoader], "batches hold users"),
+        ("TrainDataLoader.collate_fn", "self, index", _TRAIN_LOADERS, "a batch has views, or users"),
     ],
     "recbole.data.dataloader.abstract_dataloader": [
-        ("AbstractDataLoader.__iter__", "self", _LOADER, "epochs are counted"),
+        ("AbstractDataLoader.__iter__", "self", [WithViews], "epochs are counted"),
     ],
     _RECOMMENDER: [
         ("SequentialRecommender.__init__", "self, config, dataset", [EC4SRec], "the model has a backbone"),

@@ -29,11 +29,13 @@ from recbole_ec4srec.config.properties import properties_dir
 from recbole_ec4srec.config.rules import did_you_mean
 from recbole_ec4srec.config.variants import ALIASES, canonical_name
 from recbole_ec4srec.data import EC4SRecDataset, EC4SRecTrainDataLoader, identity
+from recbole_ec4srec.data.dataloader import EC4SRecSequencesTrainDataLoader, SequencesTrainDataLoader
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.model import EC4SRec
 from recbole_ec4srec.model.collectives import rank_and_size
 from recbole_ec4srec.plugin import compat
 from recbole_ec4srec.training import distributed, resume
+from recbole_ec4srec.training.sequences import learn_all_prefixes
 from recbole_ec4srec.training.trainer import EC4SRecTrainer
 
 #: What RecBole raises when it refuses a setting.
@@ -223,6 +225,8 @@ def get_final_config_dict(original: Callable, config: Config) -> dict[str, Any]:
     recbole_keys.warn_of_unknown(config.cmd_config_dict, known)
     keys.validate_common(final)
     model = config.model
+    if final.get("train_on") == keys.SEQUENCES and not is_ours(config.model_class):
+        setattr(recbole.data.dataset, f"{model}Dataset", EC4SRecDataset)  # the same rows as RecBole's
     if is_ours(config.model_class):
         keys.validate(model, final)
         model = final["backbone"]
@@ -252,12 +256,19 @@ def known_keys(config: Config) -> set[str]:
 
 def get_dataloader(original: Callable, config: Config, phase: str) -> Callable:
     """The class (or function) that makes the loader of a phase, ``train``, ``valid`` or ``test``."""
-    return EC4SRecTrainDataLoader if phase == "train" and is_ours(config.model_class) else original(config, phase)
+    ours, sequences = is_ours(config.model_class), config["train_on"] == keys.SEQUENCES
+    if phase != "train" or not (ours or sequences):
+        return original(config, phase)
+    if sequences:
+        return EC4SRecSequencesTrainDataLoader if ours else SequencesTrainDataLoader
+    return EC4SRecTrainDataLoader
 
 
 def fit(original: Callable, trainer: Any, train_data: Any, *args: Any, **options: Any) -> tuple:
     """RecBole's ``fit``; the model remembers the ids of the data that it is trained on."""
     identity.remember(trainer.model, train_data._dataset)
+    if isinstance(train_data, SequencesTrainDataLoader) and not isinstance(trainer.model, EC4SRec):
+        learn_all_prefixes(trainer.model)
     return original(trainer, train_data, *args, **options)
 
 

@@ -19,7 +19,8 @@ from recbole.utils import set_color
 from torch import Tensor
 
 from recbole_ec4srec.config.schedule import update_schedule
-from recbole_ec4srec.data import EC4SRecTrainDataLoader, SequenceBatch
+from recbole_ec4srec.data import SequenceBatch
+from recbole_ec4srec.data.dataloader import WithViews
 from recbole_ec4srec.errors import ConfigError, NonFiniteError
 from recbole_ec4srec.explain import build_explainer
 from recbole_ec4srec.model.ec4srec import EC4SRec
@@ -74,7 +75,7 @@ class EC4SRecTrainer(Resumable):
         loss_func: Callable | None = None,
         show_progress: bool = False,
     ) -> float | tuple[float, ...]:
-        if not isinstance(train_data, EC4SRecTrainDataLoader):
+        if not isinstance(train_data, WithViews):
             raise TypeError(
                 f"{type(self.model).__name__} is trained with the views of an EC4SRecTrainDataLoader, not with a "
                 f"{type(train_data).__name__}; make the loaders with recbole.data.data_preparation"
@@ -117,7 +118,7 @@ class EC4SRecTrainer(Resumable):
             f"it in bounds{kept}"
         )
 
-    def update_importance(self, train_data: EC4SRecTrainDataLoader, show_progress: bool = False) -> None:
+    def update_importance(self, train_data: WithViews, show_progress: bool = False) -> None:
         """Explain all training instances with the model as it is, and guide the loader's views by the result.
 
         The log gets the seconds, and the share of instances whose most important item changed since the last update.

@@ -3,6 +3,7 @@
 from collections import Counter
 from itertools import permutations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,18 +11,18 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from recbole_ec4srec.data.augmentation import (
+    Importance,
     crop,
     ecrop_negative,
     ecrop_positive,
     emask_negative,
     emask_positive,
     ereorder_positive,
-    importance_ranks,
     item_count,
     mask,
     reorder,
 )
-from recbole_ec4srec.data.operators import GuidedAugmentation, RandomAugmentation
+from recbole_ec4srec.data.views import DrawnViews
 
 MASK = 99
 WIDTH = 9
@@ -29,8 +30,9 @@ ALL = ["crop", "mask", "reorder"]
 PROPERTY = settings(max_examples=80, deadline=None, derandomize=True, database=None)
 
 
-def seeded(seed=1):
-    return torch.Generator().manual_seed(seed)
+def noise(size, seed=1, width=WIDTH):
+    """Uniform numbers ``[size, width + 1]``."""
+    return torch.rand(size, width + 1, dtype=torch.double, generator=torch.Generator().manual_seed(seed))
 
 
 def random_ratios(mu_c, mu_m, mu_r):
@@ -44,7 +46,19 @@ def pad(sequences, width=WIDTH, value=0):
 def batch(sequences, importance=None, width=WIDTH):
     """``(item_seq, item_seq_len)``, and the importance as a third where it is given."""
     made = pad(sequences, width), torch.tensor([len(seq) for seq in sequences])
-    return made if importance is None else (*made, pad(importance, width, value=0.0))
+    return made if importance is None else (*made, Importance.of(pad(importance, width, value=0.0), made[1]))
+
+
+def drawn(sequences, words, ratios, importance=None, negative=(), seed=1, width=WIDTH):
+    """The views of a batch by their names, random or, with ``importance``, guided."""
+    item_seq, lengths = batch(sequences, width=width)
+    scores = None if importance is None else pad(importance, width, value=0.0)
+    words, rng = {"positive": words, "negative": negative}, np.random.default_rng(seed)
+    views = DrawnViews(words, importance is not None, scores, len(sequences), width, rng, ratios, MASK)
+    made = views.make(item_seq, lengths)
+    assert all(made[name][1].tolist() == of.tolist() for name, of in views.lengths(lengths.numpy()).items())
+    assert views.lengths(lengths.numpy()).keys() == made.keys()
+    return list(made.values())
 
 
 def unpad(view):
@@ -58,7 +72,7 @@ def unpad(view):
 def outcomes(operator, sequence, times=3000):
     """How often each view of one sequence comes out."""
     item_seq, item_seq_len = batch([sequence] * times)
-    return Counter(tuple(row) for row in unpad(operator(item_seq, item_seq_len, seeded())))
+    return Counter(tuple(row) for row in unpad(operator(item_seq, item_seq_len, noise(times))))
 
 
 def is_uniform(counts, possible):
@@ -92,7 +106,7 @@ def test_emask_negative_masks_the_k_most_important_items():
 def test_ereorder_shuffles_the_k_least_important_items_among_their_own_positions():
     seen = Counter()
     for seed in range(40):
-        views = unpad(ereorder_positive(*batch(ITEMS, SCORES), 0.5, seeded(seed)))
+        views = unpad(ereorder_positive(*batch(ITEMS, SCORES), 0.5, noise(3, seed)))
         assert views[1:] == [[7, 8, 9], [6]]
         seen[tuple(views[0])] += 1
     assert set(seen) == {(1, 2, 3, 4, 5), (3, 2, 1, 4, 5)}
@@ -100,7 +114,7 @@ def test_ereorder_shuffles_the_k_least_important_items_among_their_own_positions
 
 def test_of_equally_important_items_the_older_one_counts_as_less_important():
     tied = batch([[1, 2, 3, 4]], [[0.0, 0.0, 0.0, 0.0]])
-    assert importance_ranks(tied[2], tied[1])[:, :4].tolist() == [[0, 1, 2, 3]]
+    assert tied[2].ranks[:, :4].tolist() == [[0, 1, 2, 3]]
     assert unpad(ecrop_positive(*tied, 0.5)) == [[3, 4]]
     assert unpad(emask_negative(*tied, 0.5, MASK)) == [[1, 2, MASK, MASK]]
 
@@ -123,29 +137,28 @@ def test_with_mu_e_of_1_positive_views_keep_the_most_important_item():
 def test_which_of_equally_important_items_counts_as_less_important_is_drawn_anew():
     scores = [0.0, 0.0, 1.0, 0.0]
 
-    def masked(seq, n, generator):
+    def masked(seq, n, noise):
         importance = torch.tensor(scores + [0.0] * (seq.shape[1] - 4)).expand(seq.shape)
-        return emask_positive(seq, n, importance, 0.5, MASK, generator)
+        return emask_positive(seq, n, Importance.of(importance, n, noise[:, :WIDTH]), 0.5, MASK)
 
     counts = outcomes(masked, [1, 2, 3, 4])
     assert is_uniform(counts, [(MASK, MASK, 3, 4), (MASK, 2, 3, MASK), (1, MASK, 3, MASK)])
 
 
 def test_guided_views_by_the_same_operator_differ_where_items_are_equally_important():
-    guided = GuidedAugmentation(["mask"], ["mask"], {"mu_e": 0.4}, MASK)
-    tied = batch([[1, 2, 3, 4, 5, 6, 7, 8]] * 50, [[1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]] * 50)
-    (first, _), (second, _) = guided.positive(*tied, seeded())
+    tied = [[1, 2, 3, 4, 5, 6, 7, 8]] * 50, [[1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]] * 50
+    (first, _), (second, _) = drawn(tied[0], ["mask"], {"mu_e": 0.4}, tied[1])
     assert (first != second).any(1).float().mean() > 0.8
-    assert torch.equal(first[:, [0, 3, 7]], tied[0][:, [0, 3, 7]])
+    assert torch.equal(first[:, [0, 3, 7]], pad(tied[0])[:, [0, 3, 7]])
 
 
 def test_crop_starts_anywhere_with_equal_probability():
-    counts = outcomes(lambda seq, n, generator: crop(seq, n, 0.6, generator), [1, 2, 3, 4, 5])
+    counts = outcomes(lambda seq, n, noise: crop(seq, n, 0.6, noise), [1, 2, 3, 4, 5])
     assert is_uniform(counts, [(1, 2, 3), (2, 3, 4), (3, 4, 5)])
 
 
 def test_mask_chooses_every_set_of_items_with_equal_probability():
-    counts = outcomes(lambda seq, n, generator: mask(seq, n, 0.5, MASK, generator), [1, 2, 3, 4])
+    counts = outcomes(lambda seq, n, noise: mask(seq, n, 0.5, MASK, noise), [1, 2, 3, 4])
     assert is_uniform(
         counts,
         [
@@ -160,7 +173,7 @@ def test_mask_chooses_every_set_of_items_with_equal_probability():
 
 
 def test_reorder_shuffles_one_contiguous_part():
-    counts = outcomes(lambda seq, n, generator: reorder(seq, n, 0.5, generator), [1, 2, 3, 4, 5])
+    counts = outcomes(lambda seq, n, noise: reorder(seq, n, 0.5, noise), [1, 2, 3, 4, 5])
     swapped = [(2, 1, 3, 4, 5), (1, 3, 2, 4, 5), (1, 2, 4, 3, 5), (1, 2, 3, 5, 4)]
     # Each of four places of two items is shuffled into either order.
     assert set(counts) == {(1, 2, 3, 4, 5), *swapped}
@@ -169,29 +182,29 @@ def test_reorder_shuffles_one_contiguous_part():
 
 
 def test_reorder_gives_every_order_with_equal_probability():
-    counts = outcomes(lambda seq, n, generator: reorder(seq, n, 1.0, generator), [1, 2, 3, 4])
+    counts = outcomes(lambda seq, n, noise: reorder(seq, n, 1.0, noise), [1, 2, 3, 4])
     assert is_uniform(counts, list(permutations([1, 2, 3, 4])))
 
 
 def test_ereorder_gives_every_order_of_the_least_important_items_with_equal_probability():
-    importance = pad([[0.1, 0.9, 0.2, 0.8, 0.3]] * 3000, value=0.0)
-    counts = outcomes(lambda seq, n, generator: ereorder_positive(seq, n, importance, 0.6, generator), [1, 2, 3, 4, 5])
+    importance = batch([[1, 2, 3, 4, 5]] * 3000, [[0.1, 0.9, 0.2, 0.8, 0.3]] * 3000)[2]
+    counts = outcomes(lambda seq, n, noise: ereorder_positive(seq, n, importance, 0.6, noise), [1, 2, 3, 4, 5])
     assert is_uniform(counts, [(a, 2, b, 4, c) for a, b, c in permutations([1, 3, 5])])
 
 
 def test_crop_of_a_short_sequence_keeps_one_item():
-    assert unpad(crop(*batch([[4], [4, 4]]), 0.3, seeded())) == [[4], [4]]
+    assert unpad(crop(*batch([[4], [4, 4]]), 0.3, noise(2))) == [[4], [4]]
 
 
 def test_mask_never_masks_the_whole_sequence():
-    (view,) = unpad(mask(*batch([[1, 2, 3]]), 1.0, MASK, seeded()))
+    (view,) = unpad(mask(*batch([[1, 2, 3]]), 1.0, MASK, noise(1)))
     assert sorted(view)[1:] == [MASK, MASK]
-    assert unpad(mask(*batch([[4]]), 1.0, MASK, seeded())) == [[4]]
+    assert unpad(mask(*batch([[4]]), 1.0, MASK, noise(1))) == [[4]]
 
 
 def test_ratio_0_changes_nothing():
-    assert unpad(mask(*batch(ITEMS), 0.0, MASK, seeded())) == ITEMS
-    assert unpad(reorder(*batch(ITEMS), 0.0, seeded())) == ITEMS
+    assert unpad(mask(*batch(ITEMS), 0.0, MASK, noise(3))) == ITEMS
+    assert unpad(reorder(*batch(ITEMS), 0.0, noise(3))) == ITEMS
 
 
 def test_counts_are_floors_in_the_decimal_sense():
@@ -254,17 +267,17 @@ def looped_emask_negative(sequence, importance, k):
 )
 @PROPERTY
 @given(batches(), percents)
-def test_guided_operators_equal_their_looped_transcription(operator, looped, drawn, percent):
-    sequences, importance = drawn
+def test_guided_operators_equal_their_looped_transcription(operator, looped, example, percent):
+    sequences, importance = example
     expected = [looped(seq, scores, percent * len(seq) // 100) for seq, scores in zip(sequences, importance)]
     assert unpad(operator(*batch(sequences, importance), percent / 100)) == expected
 
 
 @PROPERTY
 @given(batches(), percents, seeds)
-def test_ereorder_moves_only_the_least_important_items(drawn, percent, seed):
-    sequences, importance = drawn
-    views = unpad(ereorder_positive(*batch(sequences, importance), percent / 100, seeded(seed)))
+def test_ereorder_moves_only_the_least_important_items(example, percent, seed):
+    sequences, importance = example
+    views = unpad(ereorder_positive(*batch(sequences, importance), percent / 100, noise(len(sequences), seed)))
     for view, sequence, scores in zip(views, sequences, importance):
         k = percent * len(sequence) // 100
         # Which of those that equal the k-th moves is drawn.
@@ -276,8 +289,8 @@ def test_ereorder_moves_only_the_least_important_items(drawn, percent, seed):
 
 @PROPERTY
 @given(batches(), percents)
-def test_ecrop_positive_and_negative_share_a_sequence_out(drawn, percent):
-    sequences, importance = drawn
+def test_ecrop_positive_and_negative_share_a_sequence_out(example, percent):
+    sequences, importance = example
     made = batch(sequences, importance)
     positive, negative = unpad(ecrop_positive(*made, percent / 100)), unpad(ecrop_negative(*made, percent / 100))
     for sequence, kept, left in zip(sequences, positive, negative):
@@ -287,18 +300,20 @@ def test_ecrop_positive_and_negative_share_a_sequence_out(drawn, percent):
 
 @PROPERTY
 @given(batches(), percents, seeds)
-def test_crop_is_a_contiguous_part_of_floor_mu_n_items(drawn, percent, seed):
-    sequences, _ = drawn
-    for view, sequence in zip(unpad(crop(*batch(sequences), percent / 100, seeded(seed))), sequences):
+def test_crop_is_a_contiguous_part_of_floor_mu_n_items(example, percent, seed):
+    sequences, _ = example
+    for view, sequence in zip(unpad(crop(*batch(sequences), percent / 100, noise(len(sequences), seed))), sequences):
         size = max(1, percent * len(sequence) // 100)
         assert view in [sequence[start : start + size] for start in range(len(sequence) - size + 1)]
 
 
 @PROPERTY
 @given(batches(), percents, seeds)
-def test_mask_hides_floor_mu_n_items_and_leaves_the_others_where_they_are(drawn, percent, seed):
-    sequences, _ = drawn
-    for view, sequence in zip(unpad(mask(*batch(sequences), percent / 100, MASK, seeded(seed))), sequences):
+def test_mask_hides_floor_mu_n_items_and_leaves_the_others_where_they_are(example, percent, seed):
+    sequences, _ = example
+    for view, sequence in zip(
+        unpad(mask(*batch(sequences), percent / 100, MASK, noise(len(sequences), seed))), sequences
+    ):
         assert view.count(MASK) == min(percent * len(sequence) // 100, len(sequence) - 1)
         assert all(new in (MASK, old) for new, old in zip(view, sequence))
         assert len(view) == len(sequence)
@@ -308,7 +323,7 @@ def test_mask_hides_floor_mu_n_items_and_leaves_the_others_where_they_are(drawn,
 @given(st.lists(st.integers(1, WIDTH), min_size=1, max_size=5), percents, seeds)
 def test_reorder_leaves_all_but_floor_mu_n_items_in_a_row_where_they_are(lengths, percent, seed):
     sequences = [list(range(1, n + 1)) for n in lengths]
-    for view, sequence in zip(unpad(reorder(*batch(sequences), percent / 100, seeded(seed))), sequences):
+    for view, sequence in zip(unpad(reorder(*batch(sequences), percent / 100, noise(len(sequences), seed))), sequences):
         moved = [i for i, (new, old) in enumerate(zip(view, sequence)) if new != old]
         assert not moved or moved[-1] - moved[0] < percent * len(sequence) // 100
         assert sorted(view) == sequence
@@ -318,61 +333,62 @@ def all_views(sequences, importance, ratio, seed, padding=None):
     """Every operator's view of one batch, and the batch; ``padding`` is that of its longest sequence."""
     width = WIDTH if padding is None else max(map(len, sequences)) + padding
     item_seq, n, scores = batch(sequences, importance, width)
-    generator = seeded(seed)
+    numbers, (mu, ratios) = noise(len(sequences), seed, width), (ratio, random_ratios(ratio, ratio, ratio))
     views = [
-        crop(item_seq, n, ratio, generator),
-        mask(item_seq, n, ratio, MASK, generator),
-        reorder(item_seq, n, ratio, generator),
-        ecrop_positive(item_seq, n, scores, ratio),
-        ecrop_negative(item_seq, n, scores, ratio),
-        emask_positive(item_seq, n, scores, ratio, MASK),
-        emask_negative(item_seq, n, scores, ratio, MASK),
-        ereorder_positive(item_seq, n, scores, ratio, generator),
-        *RandomAugmentation(ALL, random_ratios(ratio, ratio, ratio), MASK).positive(item_seq, n, generator),
-        *GuidedAugmentation(ALL, ["crop", "mask"], {"mu_e": ratio}, MASK).positive(item_seq, n, scores, generator),
-        GuidedAugmentation(ALL, ["crop", "mask"], {"mu_e": ratio}, MASK).negative(item_seq, n, scores, generator)[:2],
+        crop(item_seq, n, mu, numbers),
+        mask(item_seq, n, mu, MASK, numbers),
+        reorder(item_seq, n, mu, numbers),
+        ecrop_positive(item_seq, n, scores, mu),
+        ecrop_negative(item_seq, n, scores, mu),
+        emask_positive(item_seq, n, scores, mu, MASK),
+        emask_negative(item_seq, n, scores, mu, MASK),
+        ereorder_positive(item_seq, n, scores, mu, numbers),
+        *drawn(sequences, ALL, ratios, seed=seed, width=width),
+        *drawn(sequences, ALL, {"mu_e": mu}, importance, ["crop", "mask"], seed, width),
     ]
     return views, (item_seq, n, scores)
 
 
 @PROPERTY
 @given(batches(), percents, seeds, st.integers(0, 2))
-def test_every_view_keeps_an_item_of_its_sequence_and_has_padding_only_at_its_end(drawn, percent, seed, padding):
-    views, (item_seq, _, _) = all_views(*drawn, percent / 100, seed, padding)
+def test_every_view_keeps_an_item_of_its_sequence_and_has_padding_only_at_its_end(example, percent, seed, padding):
+    views, (item_seq, *_) = all_views(*example, percent / 100, seed, padding)
     for view in views:
         assert view[0].shape == item_seq.shape and view[0].dtype == torch.long and view[1].dtype == torch.long
-        for row, sequence in zip(unpad(view), drawn[0]):
+        for row, sequence in zip(unpad(view), example[0]):
             assert 0 not in row
             assert set(row) - {MASK} and set(row) - {MASK} <= set(sequence)
 
 
+def flat(given):
+    item_seq, lengths, importance = given
+    return item_seq, lengths, *importance
+
+
 @PROPERTY
 @given(batches(), percents, seeds)
-def test_no_operator_changes_what_it_is_given(drawn, percent, seed):
-    before = batch(*drawn)
-    views, after = all_views(*drawn, percent / 100, seed)
-    assert all(torch.equal(old, new) for old, new in zip(before, after))
+def test_no_operator_changes_what_it_is_given(example, percent, seed):
+    before = flat(batch(*example))
+    views, after = all_views(*example, percent / 100, seed)
+    assert all(torch.equal(old, new) for old, new in zip(before, flat(after)))
     # Nor does what later happens to a view.
     for item_seq, item_seq_len in views:
         item_seq.fill_(-1)
         item_seq_len.fill_(-1)
-    assert all(torch.equal(old, new) for old, new in zip(before, after))
+    assert all(torch.equal(old, new) for old, new in zip(before, flat(after)))
 
 
 @PROPERTY
 @given(batches(), percents, seeds)
-def test_the_same_seed_gives_the_same_views(drawn, percent, seed):
-    first, _ = all_views(*drawn, percent / 100, seed)
-    second, _ = all_views(*drawn, percent / 100, seed)
+def test_the_same_seed_gives_the_same_views(example, percent, seed):
+    first, _ = all_views(*example, percent / 100, seed)
+    second, _ = all_views(*example, percent / 100, seed)
     assert all(torch.equal(a, b) for one, other in zip(first, second) for a, b in zip(one, other))
 
 
 def test_another_seed_gives_other_views():
     sequences = [[1, 2, 3, 4, 5, 6, 7, 8]] * 20
-    first, second = (
-        RandomAugmentation(ALL, random_ratios(0.5, 0.5, 0.5), MASK).positive(*batch(sequences), seeded(s))
-        for s in (1, 2)
-    )
+    first, second = (drawn(sequences, ALL, random_ratios(0.5, 0.5, 0.5), seed=seed) for seed in (1, 2))
     assert not torch.equal(first[0][0], second[0][0])
 
 
@@ -388,11 +404,10 @@ def operator_of(view):
 
 
 def drawn_pairs(kind, operators, times=3000):
-    item_seq, n, importance = batch([LONG] * times, [RISING] * times)
     if kind == "random":
-        views = RandomAugmentation(operators, random_ratios(0.6, 0.3, 0.6), MASK).positive(item_seq, n, seeded())
+        views = drawn([LONG] * times, operators, random_ratios(0.6, 0.3, 0.6))
     else:
-        views = GuidedAugmentation(operators, ["crop"], {"mu_e": 0.5}, MASK).positive(item_seq, n, importance, seeded())
+        views = drawn([LONG] * times, operators, {"mu_e": 0.5}, [RISING] * times)
     return Counter((operator_of(a), operator_of(b)) for a, b in zip(unpad(views[0]), unpad(views[1])))
 
 
@@ -415,14 +430,12 @@ def test_one_operator_alone_makes_both_views(kind, alone):
 
 
 def test_one_random_operator_alone_makes_two_independent_views():
-    first, second = RandomAugmentation(["mask"], random_ratios(0.6, 0.5, 0.6), MASK).positive(
-        *batch([LONG] * 50), seeded()
-    )
+    first, second = drawn([LONG] * 50, ["mask"], random_ratios(0.6, 0.5, 0.6))
     assert not torch.equal(first[0], second[0])
 
 
 def test_operators_are_drawn_for_each_instance_and_act_with_their_own_ratio():
-    views = RandomAugmentation(ALL, random_ratios(0.34, 0.12, 1.0), MASK).positive(*batch([LONG] * 60), seeded())
+    views = drawn([LONG] * 60, ALL, random_ratios(0.34, 0.12, 1.0))
     for view in unpad(views[0]) + unpad(views[1]):
         if operator_of(view) == "crop":
             assert len(view) == 3
@@ -433,39 +446,42 @@ def test_operators_are_drawn_for_each_instance_and_act_with_their_own_ratio():
 
 
 def test_negative_operators_are_drawn_equally_often():
-    item_seq, n, importance = batch([LONG] * 3000, [RISING] * 3000)
-    guided = GuidedAugmentation(ALL, ["crop", "mask"], {"mu_e": 0.5}, MASK)
-    item_seq, n, valid = guided.negative(item_seq, n, importance, seeded())
-    counts = Counter(tuple(view) for view in unpad((item_seq, n)))
+    *_, view = drawn([LONG] * 3000, ALL, {"mu_e": 0.5}, [RISING] * 3000, ["crop", "mask"])
+    counts = Counter(tuple(items) for items in unpad(view))
     assert is_uniform(counts, [tuple(LONG[:4]), (*LONG[:5], MASK, MASK, MASK, MASK)])
-    assert valid.all()
 
 
 @pytest.mark.parametrize(
     ("operator", "expected"), [("crop", [[1, 3], [8]]), ("mask", [[1, MASK, 3, MASK, 5], [MASK, 8, 9]])]
 )
 def test_one_negative_operator_alone_makes_all_negative_views(operator, expected):
-    guided = GuidedAugmentation(ALL, [operator], {"mu_e": 0.5}, MASK)
-    item_seq, n, valid = guided.negative(*batch(ITEMS[:2], SCORES[:2]), seeded())
-    assert unpad((item_seq, n)) == expected
-    assert valid.tolist() == [True, True]
+    (view,) = drawn(ITEMS[:2], [], {"mu_e": 0.5}, SCORES[:2], [operator])
+    assert unpad(view) == expected
 
 
 @pytest.mark.parametrize("operator", ["crop", "mask"])
-def test_where_k_is_0_there_is_no_negative_view(operator):
-    guided = GuidedAugmentation(ALL, [operator], {"mu_e": 0.4}, MASK)
+def test_where_k_is_0_the_negative_view_is_the_sequence(operator):
     # floor(0.4 * n) is 0, 0 and 1.
-    made = batch([[5], [5, 6], [5, 6, 7]], [[1.0], [1.0, 2.0], [1.0, 2.0, 3.0]])
-    assert guided.negative(*made, seeded())[2].tolist() == [False, False, True]
+    sequences = [[5], [5, 6], [5, 6, 7]]
+    (view,) = drawn(sequences, [], {"mu_e": 0.4}, [[1.0], [1.0, 2.0], [1.0, 2.0, 3.0]], [operator])
+    assert [made == given for made, given in zip(unpad(view), sequences)] == [True, True, False]
 
 
-def test_a_negative_view_of_equal_items_still_counts_when_it_is_shorter():
-    guided = GuidedAugmentation(ALL, ["crop"], {"mu_e": 0.5}, MASK)
-    item_seq, n, valid = guided.negative(*batch([[5, 5, 5, 5]], [[1.0, 2.0, 3.0, 4.0]]), seeded())
-    assert unpad((item_seq, n)) == [[5, 5]]
-    assert valid.tolist() == [True]
+def test_with_mu_e_of_1_ecrop_negative_is_the_sequence():
+    (view,) = drawn([[5, 6]], [], {"mu_e": 1.0}, [[1.0, 2.0]], ["crop"])
+    assert unpad(view) == [[5, 6]]
 
 
-def test_with_mu_e_of_1_ecrop_negative_is_the_sequence_and_takes_no_part():
-    guided = GuidedAugmentation(ALL, ["crop"], {"mu_e": 1.0}, MASK)
-    assert guided.negative(*batch([[5, 6]], [[1.0, 2.0]]), seeded())[2].tolist() == [False]
+# The host and the device
+
+
+@PROPERTY
+@given(batches(), st.integers(0, 2**32))
+def test_ranks_are_those_of_a_sort_by_score_and_then_by_noise(example, seed):
+    sequences, importance = example
+    lengths, numbers = torch.tensor([len(seq) for seq in sequences]), noise(len(sequences), seed)[:, :WIDTH]
+    ranks = Importance.of(pad(importance, value=0.0), lengths, numbers).ranks.tolist()
+    for row, (scores, n) in enumerate(zip(importance, lengths.tolist())):
+        order = sorted(range(n), key=lambda i: (scores[i], numbers[row, i]))
+        assert [ranks[row][i] for i in order] == list(range(n))
+        assert min(ranks[row][n:], default=WIDTH) >= n

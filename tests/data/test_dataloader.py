@@ -6,7 +6,7 @@ import torch
 from conftest import write_inter
 
 from recbole_ec4srec.data import ImportanceTable
-from recbole_ec4srec.data.augmentation import emask_negative
+from recbole_ec4srec.data.augmentation import Importance, emask_negative
 
 WIDTH = 8
 RECBOLE = {"user_id", "item_id", "timestamp", "item_length", "item_id_list", "timestamp_list"}
@@ -45,14 +45,18 @@ def same(first, second):
 
 
 def epoch_of(loader, rows):
-    """The batch of instances ``rows`` in a new epoch."""
+    """The batch of instances ``rows`` in a new epoch, with its views."""
     iter(loader)
-    return loader.collate_fn(rows)
+    return loader.collate_fn(rows).with_views()
+
+
+def views_of(batches):
+    return [batch.with_views() for batch in batches]
 
 
 @pytest.mark.parametrize("model", WARM_UP)
 def test_in_the_warm_up_a_batch_has_recboles_fields_and_random_views(experiment, model):
-    batch = next(iter(experiment(model).train_data))
+    batch = next(iter(experiment(model).train_data)).with_views()
     assert set(batch.columns) == RECBOLE | fields_of(WARM_UP[model])
 
 
@@ -60,17 +64,17 @@ def test_in_the_warm_up_a_batch_has_recboles_fields_and_random_views(experiment,
 def test_after_the_warm_up_a_batch_has_recboles_fields_and_guided_views(experiment, model):
     e = experiment(model)
     guide(e)
-    batch = next(iter(e.train_data))
+    batch = next(iter(e.train_data)).with_views()
     expected = RECBOLE | fields_of(GUIDED[model]) | ({"cl_neg_valid"} if "cl_neg" in GUIDED[model] else set())
     assert set(batch.columns) == expected
 
 
 def test_losses_of_weight_0_have_no_views(experiment):
     e = experiment("EC4SRec", **{"lambda": 0, "lambda_cl_pos": 0, "lambda_cl_neg": 0, "lambda_sl_pos": 0})
-    assert set(next(iter(e.train_data)).columns) == RECBOLE
+    assert set(next(iter(e.train_data)).with_views().columns) == RECBOLE
     assert not e.train_data.needs_importance
     e.train_data.set_importance(None)
-    assert set(next(iter(e.train_data)).columns) == RECBOLE
+    assert set(next(iter(e.train_data)).with_views().columns) == RECBOLE
 
 
 @pytest.mark.parametrize(
@@ -86,14 +90,14 @@ def test_a_guided_loss_alone_has_its_own_views(experiment, weight, views):
     weights = {"lambda_cl_pos": 0, "lambda_cl_neg": 0, "lambda_sl_pos": 0, weight: 0.1}
     e = experiment("EC4SRec", **weights)
     guide(e)
-    batch = next(iter(e.train_data))
+    batch = next(iter(e.train_data)).with_views()
     assert set(batch.columns) - {"cl_neg_valid"} == RECBOLE | fields_of(views)
     assert e.model.calculate_loss(batch).names == ("rec", weight[len("lambda_") :])
 
 
 @pytest.mark.parametrize(("warmup", "views"), [([], []), (["cl"], ["cl_1", "cl_2"]), (["sl"], ["sl"])])
 def test_the_warm_up_has_the_views_of_its_losses(experiment, warmup, views):
-    batch = next(iter(experiment("EC4SRec", warmup=warmup).train_data))
+    batch = next(iter(experiment("EC4SRec", warmup=warmup).train_data)).with_views()
     assert set(batch.columns) == RECBOLE | fields_of(views)
 
 
@@ -129,7 +133,7 @@ def test_the_same_seed_gives_the_same_batches(experiment, guided):
         guide(first)
         guide(second)
     torch.manual_seed(99)
-    assert all(same(a, b) for a, b in zip(list(first.train_data), list(second.train_data)))
+    assert all(same(a, b) for a, b in zip(views_of(first.train_data), views_of(second.train_data)))
 
 
 @pytest.mark.parametrize("guided", [False, True])
@@ -159,7 +163,9 @@ def test_the_batches_of_an_epoch_draw_independently(experiment):
     e = experiment("CL4SRec", augmentations=["mask"])
     full = (e.train_data._dataset.item_seq_len == WIDTH).nonzero().flatten()[:40]
     iter(e.train_data)
-    hidden = [e.train_data.collate_fn(rows)["cl_1_item_id_list"] == e.dataset.item_num for rows in full.split(20)]
+    hidden = [
+        e.train_data.collate_fn(rows).with_views()["cl_1_item_id_list"] == e.dataset.item_num for rows in full.split(20)
+    ]
     assert not torch.equal(*hidden)
 
 
@@ -170,7 +176,7 @@ def test_worker_processes_give_the_same_batches(experiment, guided):
         guide(alone)
         guide(workers)
     for _ in range(2):
-        expected, found = list(alone.train_data), list(workers.train_data)
+        expected, found = views_of(alone.train_data), views_of(workers.train_data)
         assert len(found) == len(expected)
         assert all(same(a, b) for a, b in zip(expected, found))
         for a, b in zip(expected, found):
@@ -186,7 +192,8 @@ def test_guided_views_follow_the_importance_that_was_set(experiment):
     table = guide(e)
     rows = torch.arange(40)
     batch = epoch_of(e.train_data, rows)
-    made = emask_negative(batch["item_id_list"], batch["item_length"], table.rows(rows), 0.5, e.dataset.item_num)
+    importance = Importance.of(table.rows(rows), batch["item_length"])
+    made = emask_negative(batch["item_id_list"], batch["item_length"], importance, 0.5, e.dataset.item_num)
     assert torch.equal(batch["cl_neg_item_id_list"], made[0])
     assert torch.equal(batch["cl_neg_valid"], batch["item_length"] > 1)
 
@@ -195,13 +202,13 @@ def test_new_importance_changes_what_is_retrieved(experiment):
     e = experiment("EC4SRec")
     guide(e)
     first = epoch_of(e.train_data, range(1))
-    before = e.train_data._retrieval
+    before = e.train_data.views.retrieval
     epoch_of(e.train_data, range(1))
     # The distribution is built once per importance update, not per epoch.
-    assert e.train_data._retrieval is before
+    assert e.train_data.views.retrieval is before
     guide(e)
     assert set(epoch_of(e.train_data, range(1)).columns) == set(first.columns)
-    assert e.train_data._retrieval is not before
+    assert e.train_data.views.retrieval is not before
 
 
 @pytest.mark.parametrize("guided", [False, True])
@@ -209,7 +216,7 @@ def test_views_hold_real_items_and_the_mask_item_alone(experiment, guided):
     e = experiment("EC4SRec")
     if guided:
         guide(e)
-    for batch in e.train_data:
+    for batch in views_of(e.train_data):
         for view in GUIDED["EC4SRec"] if guided else WARM_UP["EC4SRec"]:
             item_seq, item_seq_len = batch[f"{view}_item_id_list"], batch[f"{view}_item_length"]
             inside = torch.arange(WIDTH) < item_seq_len.unsqueeze(1)
@@ -248,7 +255,7 @@ def test_only_training_instances_are_retrieved(experiment):
     e = experiment("DuoRec")
     n = len(e.train_data._dataset)
     epoch_of(e.train_data, range(4))
-    assert sorted(e.train_data._retrieval.index.by_target().tolist()) == list(range(n))
+    assert sorted(e.train_data.views.retrieval.index.by_target.tolist()) == list(range(n))
 
 
 # Lengths on the host
@@ -260,7 +267,7 @@ def test_the_lengths_are_known_on_the_host(experiment, guided, settings):
     e = experiment("EC4SRec", **settings)
     if guided:
         guide(e)
-    batch = next(iter(e.train_data))
+    batch = next(iter(e.train_data)).with_views()
     views = GUIDED["EC4SRec"] if guided else WARM_UP["EC4SRec"]
     assert set(batch.host_lengths) == {"item_length", *(f"{view}_item_length" for view in views)}
     for moved in (batch, batch.to("cpu"), batch.to(torch.device("cpu"), "item_id")):

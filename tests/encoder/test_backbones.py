@@ -183,7 +183,7 @@ def test_whether_embeddings_can_be_given_does_not_depend_on_how_small_they_are(b
 
 def test_a_retrieved_view_is_encoded_with_the_user_that_it_is_of(build):
     experiment = build("Caser", model="DuoRec", update_epochs=[])
-    batch = next(iter(experiment.train_data))
+    batch = next(iter(experiment.train_data)).with_views()
     instances = experiment.train_data._dataset
     users = {tuple(seq.tolist()): set() for seq in batch["sl_item_id_list"]}
     everything = instances.item_sequences(torch.arange(len(instances)))[0]

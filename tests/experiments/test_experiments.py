@@ -374,7 +374,7 @@ def test_diagnosis_sets_the_models_side_by_side(run):
 def test_alignment_and_uniformity_are_those_of_the_formula(experiment):
     small = experiment(num_updates=0, update_epochs=[])
     model = small.model.eval()
-    batch = next(iter(small.train_data))
+    batch = next(iter(small.train_data)).with_views()
     found = representations(model, [batch])
     sequences = model(batch[model.ITEM_SEQ], batch[model.ITEM_SEQ_LEN]).detach()
     items = model.backbone.item_vectors().detach()[1 : 1 + len(sequences)]

@@ -246,7 +246,7 @@ def guide(e):
 def batch_of(e, guided):
     if guided:
         guide(e)
-    return next(iter(e.train_data))
+    return next(iter(e.train_data)).with_views()
 
 
 def encode(e, batch, view=""):

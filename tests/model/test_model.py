@@ -11,6 +11,7 @@ from recbole.utils import get_model
 from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 
+from recbole_ec4srec.data.dataloader import TrainingBatch
 from recbole_ec4srec.data.dataset import SequenceBatch
 from recbole_ec4srec.plugin import compat
 
@@ -72,7 +73,7 @@ def test_views_as_more_data_are_weighted_recommendation_losses(experiment):
         True: {"cl_pos": (0.3, ("cl_pos_1", "cl_pos_2")), "sl_pos": (0.5, ("sl_pos",))},
     }
     for guided, expected in phases.items():
-        batch = first_batch(small, guided)
+        batch = first_batch(small, guided).with_views()
 
         def cross_entropy(view, batch=batch):
             prefix = f"{view}_" if view else ""
@@ -193,7 +194,7 @@ def test_bpr_contrasts_each_instance_once_however_many_negative_items_it_has(mod
         small = experiment(model, loss_type="BPR", train_neg_sample_args=negatives)
         if guided:
             guide(small)
-        small.train_data._prepare_retrieval()
+        small.train_data.views.begin_epoch()
         batch = small.train_data.collate_fn(np.arange(8))
         losses.append(small.model.eval().calculate_loss(batch))
         assert len(batch) == 8 * number
@@ -296,7 +297,10 @@ def on(device, model):
 
         def to_device(batch):
             fields = {name: fake(value) for name, value in batch.interaction.items()}
-            return SequenceBatch(fields, getattr(batch, "host_lengths", {}), getattr(batch, "guided", None))
+            if isinstance(batch, TrainingBatch):
+                drawn = batch.drawn and batch.drawn.map(fake)
+                return TrainingBatch(fields, batch.host_lengths, batch.guided, drawn, batch.sequences)
+            return SequenceBatch(fields, getattr(batch, "host_lengths", {}))
 
         for module in model.modules():
             for name, parameter in module.named_parameters(recurse=False):

@@ -34,10 +34,10 @@ def term(**changed):
 def batch_of(experiment, guided):
     if guided:
         experiment.trainer.update_importance(experiment.train_data)
-    return next(iter(experiment.train_data))
+    return next(iter(experiment.train_data)).with_views()
 
 
-def backwards(item_seq, item_seq_len, ratio, generator):
+def backwards(item_seq, item_seq_len, ratio, noise):
     """The items in reverse order."""
     place = item_seq_len.unsqueeze(1) - 1 - torch.arange(item_seq.shape[1])
     return torch.where(place >= 0, item_seq.gather(1, place.clamp(min=0)), 0), item_seq_len.clone()
@@ -182,8 +182,8 @@ def test_a_random_operator_of_ones_own_makes_views_in_both_phases(experiment):
 
 
 def test_a_guided_operator_takes_the_place_of_its_random_one_after_the_warm_up(experiment):
-    def marked(item_seq, item_seq_len, importance, ratio, mask_id, generator):
-        assert importance.shape == item_seq.shape
+    def marked(item_seq, item_seq_len, importance, ratio, mask_id, noise):
+        assert importance.scores.shape == importance.ranks.shape == item_seq.shape
         return item_seq.clone().fill_(mask_id).where(item_seq > 0, item_seq), item_seq_len.clone()
 
     register_operator(operator())
@@ -204,13 +204,13 @@ def test_a_negative_operator_is_a_word_of_negative_augmentations(experiment):
 
 
 def test_it_is_given_its_ratio(make_config):
-    register_operator(operator(function=lambda item_seq, n, ratio, generator: ratio, default=0.3))
+    register_operator(operator(function=lambda item_seq, n, ratio, noise: ratio, default=0.3))
     register_operator(operator(name="emine+", word="mine", guided=True, function=lambda *given: given[3]))
     assert make_config()["mu_mine"] == 0.3
     sequences = torch.ones(1, 1), torch.ones(1)
     for name in ("mine", "emine+"):
-        assert view_by(OPERATORS[name], sequences, None, make_config(mu_mine=0.7), 9) == 0.7
-        assert view_by(OPERATORS[name], sequences, None, {}, 9) == 0.3
+        assert view_by(OPERATORS[name], sequences, None, make_config(mu_mine=0.7), 9, None) == 0.7
+        assert view_by(OPERATORS[name], sequences, None, {}, 9, None) == 0.3
     with pytest.raises(ConfigError, match=r"mu_mine: got .*, allowed is a number >= 0 and <= 1"):
         make_config(mu_mine=1.1)
 

@@ -65,7 +65,7 @@ def computed(config, rank=0, size=1):
             results["importance"] = trainer.explainer.table(loader._dataset, torch.device("cpu"))
             loader.set_importance(results["importance"])
         iter(loader)
-        batch = loader.collate_fn(rows)
+        batch = loader.collate_fn(rows).with_views()
         batch.interaction[model.NEG_ITEM_ID] = batch[model.POS_ITEM_ID].roll(5)
         usual = {name: getattr(model, name) for name in settings}
         vars(model).update(settings)

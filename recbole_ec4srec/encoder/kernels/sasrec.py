@@ -23,7 +23,7 @@ from recbole.model.layers import MultiHeadAttention, TransformerLayer
 from recbole.model.sequential_recommender import SASRec
 from torch import Tensor
 
-from recbole_ec4srec.encoder.grouping import Group, split
+from recbole_ec4srec.encoder.grouping import Group, first_tokens, split
 from recbole_ec4srec.encoder.kernels.linear import by_blocks, linear, rows_to_add
 
 
@@ -39,9 +39,15 @@ def encode(
     """
     *layers, final = model.trm_encoder.layer
     hidden = _states(model, layers, item_seq, groups, item_embedding)  # [tokens, d]
-    last = _last_tokens(groups, item_seq_len)  # [N]
+    last = first_tokens(groups, item_seq.device) + item_seq_len - 1  # [N]
     context = _attend_from_last(final.multi_head_attention, hidden, last, item_seq_len, groups)  # [N, d]
     return _finish(final, context, hidden.index_select(0, last))  # [N, d]
+
+
+def encode_all(model: SASRec, item_seq: Tensor, groups: Sequence[Group]) -> Tensor:
+    """Representations ``[tokens, d]`` of all prefixes of sequences ``[N, L]``: the states of all positions, those of
+    padding included, group by group and sequence by sequence."""
+    return _states(model, list(model.trm_encoder.layer), item_seq, groups, None)
 
 
 def _states(
@@ -72,16 +78,6 @@ def _states(
     for layer in layers:
         hidden = _finish(layer, _attend(layer.multi_head_attention, hidden, groups), hidden)
     return hidden
-
-
-def _last_tokens(groups: Sequence[Group], item_seq_len: Tensor) -> Tensor:
-    """Where the last item of every sequence is among the tokens of :func:`_states`, ``[N]``."""
-    last, before = [], 0
-    for group, lengths in split(groups, item_seq_len):
-        starts = torch.arange(group.size, device=lengths.device) * group.width + before  # [n]
-        last.append(starts + lengths - 1)
-        before += group.tokens
-    return torch.cat(last)
 
 
 class PrefixPass:
