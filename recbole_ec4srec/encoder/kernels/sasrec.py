@@ -104,13 +104,14 @@ class PrefixPass:
         self._final = later.pop() if last_only and later else None
         positions = model.position_embedding.weight[: item_seq.shape[1]]  # [w, d]
         hidden = model.LayerNorm(model.item_embedding(item_seq) + positions)  # [n, w, d]
-        query, key, value = _project_by_blocks(first, hidden)  # [n, heads, w, d / heads] each
+        # Contiguous, since every occlusion reads them: [n, heads, w, d / heads] each.
+        query, key, value = (part.contiguous() for part in _project_by_blocks(first, hidden))
         # What a zero embedding leaves of the input is the same for all sequences.
         self._first = _OccludedFirstLayer(first, hidden, query, key, value, occluded=model.LayerNorm(positions))
         hidden = _continue(first, hidden, query, key, value)  # [n, w, d]
         self._later = []
         for layer in later:
-            query, key, value = _project_by_blocks(layer, hidden)
+            query, key, value = (part.contiguous() for part in _project_by_blocks(layer, hidden))
             self._later.append((layer, key, value))
             hidden = _continue(layer, hidden, query, key, value)  # [n, w, d]
         self._before_final = hidden
@@ -229,7 +230,7 @@ def _project_by_blocks(layer: TransformerLayer, hidden: Tensor) -> tuple[Tensor,
     """Queries, keys and values of ``hidden [n, w, d]``, ``[n, heads, w, d / heads]`` each."""
     attention = layer.multi_head_attention
     projected = by_blocks(partial(_project, attention), hidden.flatten(0, 1))  # [n * w, 3 * d]
-    return tuple(part.contiguous() for part in _heads(attention, projected, len(hidden)))
+    return _heads(attention, projected, len(hidden))
 
 
 def _project(attention: MultiHeadAttention, hidden: Tensor) -> Tensor:
