@@ -281,7 +281,7 @@ def test_the_command_recommends(checkpoint, tmp_path, capsys):
 
 def test_views_of_a_sequence_are_shown_in_the_places_of_its_items():
     settings = {"mu_c": 0.6, "mu_m": 0.3, "mu_r": 0.6, "mu_e": 0.5}
-    made = views.augmentations([0.05, 0.40, 0.10, 0.35, 0.20], settings, torch.Generator().manual_seed(0))
+    made = views.augmentations([0.05, 0.40, 0.10, 0.35, 0.20], settings, np.random.default_rng(0))
     assert made["ecrop+"] == [None, 2, None, 4, 5] and made["ecrop-"] == [1, None, 3, None, None]
     assert made["emask+"] == ["[m]", 2, "[m]", 4, 5] and made["emask-"] == [1, "[m]", 3, "[m]", 5]
     assert made["erord+"] in ([1, 2, 3, 4, 5], [3, 2, 1, 4, 5])
@@ -496,7 +496,7 @@ def test_retrieval_is_shown_as_the_training_retrieves(whose, experiment, monkeyp
     index = SameTargetIndex(*(dataset.inter_feat[field] for field in (dataset.iid_field, dataset.uid_field)))
     row = int(index.n_candidates.argmax())
     user = dataset.id2token(dataset.uid_field, int(dataset.inter_feat[dataset.uid_field][row]))
-    views.views_of_user(trained, user, generator=torch.Generator().manual_seed(1))
+    views.views_of_user(trained, user, rng=np.random.default_rng(1))
     ((_, sequences, importance, _, score, at_most, _),) = built
     assert (score, at_most) == (whose, 7)
     last = (dataset.inter_feat[dataset.uid_field] == dataset.token2id(dataset.uid_field, user)).nonzero()[-1]
