@@ -334,6 +334,7 @@ _OVERRIDES: dict[str, list[tuple]] = {
         ("Trainer.__init__", "self, config, model", _TRAINERS, "a schedule, a state, one name of the best model"),
         ("Trainer.fit", _FIT, _TRAINERS, "a state after each epoch, processes that wait for the best model"),
         ("Trainer.evaluate", _EVALUATE, [Synchronised], "each user is evaluated once"),
+        ("Trainer._build_optimizer", "self, kwargs", [EC4SRecTrainer], "Adam in one kernel"),
         ("Trainer._train_epoch", _TRAIN_EPOCH, [EC4SRecTrainer], "updates at the start of scheduled epochs"),
         ("Trainer._valid_epoch", _VALID_EPOCH, [Resumable], "its metrics are kept"),
         ("Trainer._check_nan", "self, loss", [EC4SRecTrainer], "a loss that is not finite is named, with its parts"),

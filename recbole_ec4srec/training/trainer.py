@@ -17,6 +17,7 @@ from recbole.config import Config
 from recbole.data.dataloader import AbstractDataLoader
 from recbole.utils import set_color
 from torch import Tensor
+from torch.optim import Adam, AdamW, Optimizer
 
 from recbole_ec4srec.config.schedule import update_schedule
 from recbole_ec4srec.data import SequenceBatch
@@ -27,6 +28,14 @@ from recbole_ec4srec.model.ec4srec import EC4SRec
 from recbole_ec4srec.training.resume import Resumable
 
 T = TypeVar("T")
+
+
+def _has_fused(kind: type[Optimizer], device: torch.device) -> bool:
+    try:
+        kind([torch.zeros(1, device=device)], fused=True)  # refused where there is none
+    except (RuntimeError, TypeError):
+        return False
+    return True
 
 
 class EC4SRecTrainer(Resumable):
@@ -58,6 +67,14 @@ class EC4SRecTrainer(Resumable):
         self._batch = 0
         self._losses: tuple[Tensor, ...] | Tensor = ()
         self._names: tuple[str, ...] = ()
+
+    def _build_optimizer(self, **kwargs: Any) -> Optimizer:
+        """RecBole's; Adam in one kernel for all weights, where PyTorch has one for the device."""
+        optimizer = super()._build_optimizer(**kwargs)
+        if type(optimizer) in (Adam, AdamW) and _has_fused(type(optimizer), self.device):
+            for group in optimizer.param_groups:
+                group["fused"] = True
+        return optimizer
 
     def state_dict(self) -> dict:
         """Where in its schedule a training is, as plain values and tensors."""

@@ -309,7 +309,15 @@ def on(device, model):
         yield to_device
 
 
-@pytest.mark.parametrize("options", [{}, {"second_pass": True, "mask_same_target": True}, {"loss_type": "BPR"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"second_pass": True, "mask_same_target": True},
+        {"loss_type": "BPR"},
+        {"train_on": "sequences", "MAX_ITEM_LIST_LENGTH": 5},
+    ],
+)
 @pytest.mark.parametrize(("name", "guided"), PHASES)
 def test_the_loss_reads_nothing_back_from_a_gpu(name, guided, options, experiment, gpu):
     small = experiment(name, **options)

@@ -82,7 +82,22 @@ def computed(config, rank=0, size=1):
     return results
 
 
-def compute(rank, port, settings):
+def computed_of_sequences(config, rank=0, size=1):
+    """Losses and gradients of this process's share of a batch of 32 users, with operators that leave nothing to chance:
+    what is drawn for a batch depends on its first user."""
+    small = Experiment(config)
+    trainer, loader = small.trainer, small.train_data
+    loader.set_importance(trainer.explainer.table(loader._dataset, torch.device("cpu")))
+    iter(loader)
+    if size > 1:
+        trainer.set_reduce_hook()
+    losses = small.model.calculate_loss(loader.collate_fn(list(range(32))[rank::size]))
+    (sum(losses) + trainer.sync_grad_loss()).backward()
+    gradients = {name: weight.grad.clone() for name, weight in small.model.named_parameters()}
+    return {"losses": [loss.item() for loss in losses], "gradients": gradients}
+
+
+def compute(rank, port, settings, computed=computed):
     """A process of two, which leaves in a file what it has computed."""
     group = {"local_rank": rank, "offset": 0, "nproc": 2, "world_size": 2, "ip": "localhost", "port": port}
     torch.save(computed(Config("EC4SRec", "tiny", config_dict={**settings, **group}), rank, 2), f"{rank}.pt")
@@ -98,6 +113,18 @@ def test_two_processes_compute_what_one_does(data_path):
         torch.testing.assert_close(results["losses"], one["losses"], rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(results["gradients"], one["gradients"], rtol=1e-5, atol=1e-5)
         assert results["metrics"] == pytest.approx(one["metrics"], abs=1e-6)
+
+
+def test_two_processes_compute_what_one_does_on_sequences(data_path):
+    settings = {**SETTINGS, "data_path": str(data_path), "train_on": "sequences", "MAX_ITEM_LIST_LENGTH": 5}
+    settings |= {"augmentations": ["mask"], "negative_augmentations": ["mask"], "lambda_sl_pos": 0}
+    one = computed_of_sequences(Config("EC4SRec", "tiny", config_dict=settings))
+    assert len(one["losses"]) == 3
+    torch.multiprocessing.spawn(compute, (free_port(), settings, computed_of_sequences), nprocs=2)
+    for rank in range(2):
+        results = torch.load(f"{rank}.pt")
+        torch.testing.assert_close(results["losses"], one["losses"], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(results["gradients"], one["gradients"], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("model", ["EC4SRec", pytest.param("SASRec", marks=pytest.mark.slow)])
