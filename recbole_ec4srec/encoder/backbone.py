@@ -27,7 +27,7 @@ from recbole_ec4srec.encoder.kernels import sasrec
 from recbole_ec4srec.encoder.kernels.cross_entropy import linear_cross_entropy
 from recbole_ec4srec.encoder.kernels.dropout import use_fast_dropout
 from recbole_ec4srec.encoder.kernels.linear import linear, use_fast_linear
-from recbole_ec4srec.encoder.prefixes import all_prefixes, check_causal
+from recbole_ec4srec.encoder.prefixes import EmbeddingPass, PrefixPass, all_prefixes, check_causal
 from recbole_ec4srec.errors import ConfigError
 
 #: Backbones for which cutting the padding on the right changes no number.
@@ -152,6 +152,7 @@ class Backbone(nn.Module):
             if not isinstance(table, nn.Embedding) or table.num_embeddings <= self.n_items:
                 raise ConfigError(f"backbone: got {name!r}, which has no item embedding with a row for every item")
         self.padding_free = name in PADDING_FREE
+        self._is_causal = False  # as far as is known
         use_fast_dropout(self)
         use_fast_linear(self)
         for module in self.modules():
@@ -179,6 +180,7 @@ class Backbone(nn.Module):
         with _large_weights(self.model):
             check_causal(self.name, alone, together, self.n_items, self.model.max_seq_length)
         self.model.train(training)
+        self._is_causal = True
 
     @torch.no_grad()
     def _compare_with_recbole(self, dataset: SequentialDataset) -> None:
@@ -355,6 +357,18 @@ class Backbone(nn.Module):
         before = item_seq_len.cumsum(0) - item_seq_len  # [C]
         place = torch.arange(count, device=item_seq.device) - before.index_select(0, row)  # [P]
         return states.index_select(0, first.index_select(0, row) + place)
+
+    @property
+    def shares_prefixes(self) -> bool:
+        """Whether :meth:`prefix_pass` is there: for a fast encoder, and with ``train_on: sequences`` for others whose
+        item embeddings can be given."""
+        return self.fast_encoder is not None or (self._is_causal and self.takes_embeddings)
+
+    def prefix_pass(self, item_seq: Tensor, last_only: bool = False) -> PrefixPass:
+        """One pass over ``item_seq [n, w]``, without padding, for all prefixes; and again with one item occluded."""
+        if self.fast_encoder is not None:
+            return self.fast_encoder.PrefixPass(self.model, item_seq, last_only)
+        return EmbeddingPass(self, item_seq, last_only)
 
     def embed(self, items: Tensor) -> Tensor:
         """The embeddings ``[…, d]`` that items ``[…]`` have in a sequence."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor
 
 from recbole_ec4srec.errors import ConfigError
+
+if TYPE_CHECKING:
+    from recbole_ec4srec.encoder.backbone import Backbone
 
 _TOLERANCE = 1e-4  # relative to the largest value
 
@@ -57,3 +61,47 @@ def check_causal(name: str, alone: Callable, together: Callable, n_items: int, l
         reason = f"it has no state for each place ({type(error).__name__}: {error})"
     if reason:
         raise ConfigError(f"train_on: got 'sequences', allowed is prefixes with {name}: {reason}")
+
+
+class PrefixPass(Protocol):
+    """One pass over whole sequences for all their prefixes, and again with one item occluded.
+
+    Attributes:
+        states: ``[n, w, d]``, that of the first j + 1 items at j; ``[n, 1, d]`` of whole sequences alone.
+    """
+
+    states: Tensor
+
+    def without(self, position: int) -> Tensor:
+        """Representations of the prefixes that contain ``position``, with the embedding there set to zero, ``[n, w -
+        position, d]``, or ``[n, 1, d]``. Positions have to be asked for from the last to the first."""
+
+
+class EmbeddingPass:
+    """A :class:`PrefixPass` for any causal encoder whose item embeddings can be given: one pass for each position.
+
+    Args:
+        encoder: the backbone.
+        item_seq: ``[n, w]``, without padding.
+        last_only: give the representations of whole sequences alone.
+    """
+
+    def __init__(self, encoder: Backbone, item_seq: Tensor, last_only: bool):
+        self._encoder, self._item_seq, self._last_only = encoder, item_seq, last_only
+        self._embedding = encoder.embed(item_seq)  # [n, w, d]
+        self.states = self._encode(self._embedding, 0)
+
+    def without(self, position: int) -> Tensor:
+        """See :class:`PrefixPass`."""
+        embedding = self._embedding.clone()
+        embedding[:, position] = 0
+        return self._encode(embedding, position)
+
+    def _encode(self, embedding, first):
+        n, width = self._item_seq.shape
+        lengths = torch.full((n,), width, device=embedding.device)
+        if self._last_only:
+            return self._encoder(self._item_seq, lengths, embedding).unsqueeze(1)
+        with all_prefixes(self._encoder.model):
+            states = self._encoder(self._item_seq, lengths, embedding)
+        return states.view(n, width, -1)[:, first:]

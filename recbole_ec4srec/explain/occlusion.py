@@ -44,7 +44,7 @@ class Occlusion(Explainer):
         Instances whose windows start at the same interaction are prefixes of the longest of them. One pass over the
         longest, with one item occluded, gives the effect of that item on all of them.
         """
-        if self.model.backbone.fast_encoder is None or dataset.history is None:
+        if not self.model.backbone.shares_prefixes or dataset.history is None:
             return super().table(dataset, device, show_progress)
         lengths = dataset.item_seq_len
         next_item = dataset.inter_feat[dataset.iid_field]
@@ -95,10 +95,8 @@ class Occlusion(Explainer):
     def _prefix_attributions(self, item_seq: Tensor, next_item: Tensor) -> Tensor:
         """Attributions ``[n, w, w]`` of the items (last dimension) to every prefix of ``item_seq [n, w]``, with next
         items ``[n, w]``; or, with next items ``[n, 1]``, to the whole sequences only, ``[n, 1, w]``."""
-        backbone = self.model.backbone
         (n, width), last_only = item_seq.shape, next_item.shape[1] == 1
-        assert backbone.fast_encoder is not None
-        prefixes = backbone.fast_encoder.PrefixPass(backbone.model, item_seq, last_only)
+        prefixes = self.model.backbone.prefix_pass(item_seq, last_only)
         item = self.chosen_item(prefixes.states.flatten(0, 1), next_item.flatten())
 
         def outcome(states: Tensor, columns: slice) -> Tensor:

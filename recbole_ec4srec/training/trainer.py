@@ -30,9 +30,9 @@ from recbole_ec4srec.training.resume import Resumable
 T = TypeVar("T")
 
 
-def _has_fused(kind: type[Optimizer], device: torch.device) -> bool:
+def _has_fused_adam(device: torch.device) -> bool:
     try:
-        kind([torch.zeros(1, device=device)], fused=True)  # refused where there is none
+        Adam([torch.zeros(1, device=device)], fused=True)  # refused where there is none
     except (RuntimeError, TypeError):
         return False
     return True
@@ -71,7 +71,7 @@ class EC4SRecTrainer(Resumable):
     def _build_optimizer(self, **kwargs: Any) -> Optimizer:
         """RecBole's; Adam in one kernel for all weights, where PyTorch has one for the device."""
         optimizer = super()._build_optimizer(**kwargs)
-        if type(optimizer) in (Adam, AdamW) and _has_fused(type(optimizer), self.device):
+        if type(optimizer) in (Adam, AdamW) and _has_fused_adam(self.device):
             for group in optimizer.param_groups:
                 group["fused"] = True
         return optimizer

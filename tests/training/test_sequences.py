@@ -106,8 +106,11 @@ def test_all_parts_of_the_loss_equal_a_loop_over_prefixes(experiment, model, bac
         assert [loss.item() for loss in losses] == pytest.approx([loss.item() for loss in expected.values()], rel=1e-5)
 
 
-def test_importance_is_that_of_the_windows_that_training_sees(experiment):
-    e = experiment("EC4SRec", MAX_ITEM_LIST_LENGTH=4, **SEQUENCES)
+@pytest.mark.parametrize("backbone", ["SASRec", "GRU4Rec"])
+@pytest.mark.parametrize("target", ["predicted", "next", "max"])
+def test_importance_is_that_of_the_windows_that_training_sees(experiment, backbone, target):
+    e = experiment("EC4SRec", backbone=backbone, explain_target=target, MAX_ITEM_LIST_LENGTH=4, **SEQUENCES)
+    assert e.model.backbone.shares_prefixes
     e.model.eval()
     table = e.trainer.explainer.table(e.train_data._dataset, torch.device("cpu"))
     rows = torch.arange(len(table))
