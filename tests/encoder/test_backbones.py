@@ -49,7 +49,7 @@ def rows(build):
             try:
                 experiment = build(name, explainer="random")
             except ConfigError as error:
-                _ROWS[name] = [name, "no", str(error).removeprefix(f"backbone: got {name!r}, ")]
+                _ROWS[name] = [name, "no", "", str(error).removeprefix(f"backbone: got {name!r}, ")]
                 continue
             initial = experiment.model.backbone.item_vectors().detach().clone()
             experiment.fit(saved=False)
@@ -66,12 +66,17 @@ def rows(build):
                 importance = experiment.train_data.importance.values
                 assert importance.isfinite().all() and importance.abs().max() > 0
                 fitting.append(explainer)
-            _ROWS[name] = [name, "yes", ", ".join(fitting) or "none but random and oracle"]
+            try:
+                build(name, explainer="random", train_on="sequences")
+                sequences = "yes"
+            except ConfigError:
+                sequences = "no"
+            _ROWS[name] = [name, "yes", sequences, ", ".join(fitting) or "none but random and oracle"]
     return _ROWS
 
 
 def test_the_page_tells_which_backbones_train_and_why_others_do_not(rows):
-    table = markdown_table(["backbone", "trains", "explainers, or the reason"], rows.values())
+    table = markdown_table(["backbone", "trains", "train_on: sequences", "explainers, or the reason"], rows.values())
     print("", *table, sep="\n")
     told = PAGE.read_text(encoding="utf-8").splitlines()
     assert [row for row in table if row not in told] == []  # RecBole 1.2.0 has some models less
@@ -81,6 +86,10 @@ def test_at_least_twenty_backbones_train_with_those_of_the_paper_among_them(rows
     trained = [name for name, row in rows.items() if row[1] == "yes"]
     assert len(trained) >= 20
     assert {"SASRec", "GRU4Rec", "Caser", "BERT4Rec"} <= set(trained)
+
+
+def test_the_causal_ones_can_be_trained_on_sequences(rows):
+    assert {"SASRec", "GRU4Rec"} <= {name for name, row in rows.items() if row[2] == "yes"}
 
 
 def sequences(n=40, width=8, longest=8):

@@ -1,5 +1,7 @@
 """Products by blocks and by oneDNN against PyTorch's own, in value and in gradient."""
 
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,9 +18,15 @@ from recbole_ec4srec.encoder.kernels.linear import (
     use_fast_linear,
 )
 
-#: Versions for which :func:`linear` has to use oneDNN.
-USES_ONEDNN = torch.backends.mkldnn.is_available() and tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 4)
-uses_onednn = pytest.mark.skipif(not USES_ONEDNN, reason="this torch has no oneDNN product that is used")
+#: Versions for which :func:`linear` has to be able to use oneDNN.
+HAS_ONEDNN = torch.backends.mkldnn.is_available() and tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 4)
+uses_onednn = pytest.mark.skipif(not HAS_ONEDNN, reason="this torch has no oneDNN product that is used")
+
+
+@pytest.fixture(autouse=True)
+def on_any_processor(monkeypatch):
+    """oneDNN is used as on a processor on which it wins."""
+    monkeypatch.setattr(ours, "USES_ONEDNN", ours.HAS_ONEDNN)
 
 
 def numbers(*shape):
@@ -126,3 +134,14 @@ def test_modules_keep_their_parameters():
     assert list(module.state_dict()) == list(before)
     assert_close(module(hidden), expected)
     assert type(module[0]) is type(module[2][0]) is ours.FastLinear
+
+
+@pytest.mark.parametrize(
+    ("vendor", "used"),
+    [("GenuineIntel", False), ("AuthenticAMD", ours.HAS_ONEDNN and torch.backends.mkl.is_available())],
+)
+def test_the_processor_decides(vendor, used, tmp_path, monkeypatch):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor\t: 0\nvendor_id\t: {vendor}\n")
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert ours.uses_onednn(cpuinfo) == used

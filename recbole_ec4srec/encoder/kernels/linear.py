@@ -1,15 +1,19 @@
-"""Matrix products on the CPU by oneDNN's kernels.
+"""Matrix products on the CPU by oneDNN's kernels, where they win.
 
-PyTorch multiplies 32-bit matrices on the CPU with MKL, which on CPUs of other makers than its own leaves their widest
+PyTorch multiplies 32-bit matrices on the CPU with MKL, which on CPUs of other makers than Intel leaves their widest
 instructions unused; oneDNN, which comes with PyTorch, uses them, and is twice as fast there (``benchmarks/run.py
---only=products``). But it compiles a kernel for every new shape, which takes longer than a small product. So
-:func:`linear` uses it only for a number of rows that is a multiple of a block, and callers add rows to fill the last
-block, or compute block by block. In all other cases these are PyTorch's own functions.
+--only=products``). On Intel's it gains nothing and is not used. It compiles a kernel for every new shape, which takes
+longer than a small product; so :func:`linear` uses it only for a number of rows that is a multiple of a block, and
+callers add rows to fill the last block, or compute block by block. In all other cases these are PyTorch's own
+functions.
 """
 
 from __future__ import annotations
 
+import platform
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +22,20 @@ from torch.autograd.function import once_differentiable
 
 # torch 2.0 has none; its oneDNN product cannot do without an activation, so it is not used there.
 _is_compiling: Callable[[], bool] | None = getattr(getattr(torch, "compiler", None), "is_compiling", None)
-_HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def uses_onednn(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether oneDNN's product is used: the processor decides, so that a run that is repeated or resumed on a machine
+    computes the same."""
+    told = cpuinfo.read_text(encoding="utf-8", errors="replace") if cpuinfo.is_file() else platform.processor()
+    is_intel = "GenuineIntel" in told or sys.platform == "darwin"
+    return HAS_ONEDNN and torch.backends.mkl.is_available() and not is_intel
+
+
+USES_ONEDNN = uses_onednn()
 #: Rows of a block; a few of them, up to :data:`MANY_ROWS`, stay in a core's cache through a whole layer.
 ROWS, MANY_ROWS = 256, 1024
 
@@ -32,7 +49,7 @@ def _autocasts() -> bool:
 
 def _suits(*tensors: Tensor) -> bool:
     return (
-        _HAS_ONEDNN
+        USES_ONEDNN
         and _is_compiling is not None
         and not _is_compiling()  # torch.compile chooses its own kernels
         and not _autocasts()
