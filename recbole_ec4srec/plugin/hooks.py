@@ -164,6 +164,7 @@ _EXACT = "times that 32 bits cannot tell apart keep their order"
 _EMPTY = "filters that leave too little are named"
 _FORMAT = "files are read as they look, or refused"
 _SPLIT = "items of files that are split already may have any name"
+_WINDOWS = "train_on: sequences works for RecBole's causal models"
 _SEEN = "repeatable: False works for sequential models"
 _SHARE = "loaders of one of several processes are not taken for all; a training keeps its random numbers"
 _LOADERS = "loaders that were saved of other data are refused"
@@ -238,6 +239,7 @@ _WRAPPERS: dict[str, list[tuple]] = {
         ("Dataset.build", "self", checks.build, "a split that leaves nothing to train or test on is named", _SAYS),
     ],
     _SEQUENTIAL: [
+        ("SequentialDataset.__init__", "self, config", registry.init_sequential_dataset, _WINDOWS, _PLUGINS),
         ("SequentialDataset._benchmark_presets", "self", presplit.benchmark_presets, _SPLIT, "it asks for the field"),
         ("SequentialDataset.data_augmentation", "self", seen.make_instances, _SEEN, _RANKS),
     ],

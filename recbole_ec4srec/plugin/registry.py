@@ -21,6 +21,7 @@ import recbole.data.dataset
 import recbole.trainer
 import yaml
 from recbole.config import Config
+from recbole.data.dataset import SequentialDataset
 from recbole.utils import ModelType, get_model
 
 from recbole_ec4srec import model
@@ -225,8 +226,6 @@ def get_final_config_dict(original: Callable, config: Config) -> dict[str, Any]:
     recbole_keys.warn_of_unknown(config.cmd_config_dict, known)
     keys.validate_common(final)
     model = config.model
-    if final.get("train_on") == keys.SEQUENCES and not is_ours(config.model_class):
-        setattr(recbole.data.dataset, f"{model}Dataset", EC4SRecDataset)  # the same rows as RecBole's
     if is_ours(config.model_class):
         keys.validate(model, final)
         model = final["backbone"]
@@ -252,6 +251,13 @@ def known_keys(config: Config) -> set[str]:
 
 
 # --- loaders, trainers, checkpoints: each wraps the function or method of the same name -------------------------------
+
+
+def init_sequential_dataset(original: Callable, dataset: SequentialDataset, config: Config) -> None:
+    """With ``train_on: sequences`` the data set of RecBole's models is ours: the same rows, cut into windows."""
+    if config["train_on"] == keys.SEQUENCES and type(dataset) is SequentialDataset:
+        dataset.__class__ = EC4SRecDataset
+    original(dataset, config)
 
 
 def get_dataloader(original: Callable, config: Config, phase: str) -> Callable:

@@ -70,7 +70,9 @@ def outcome(data_path, tmp_path):
         ("EC4SRecSL", {**OURS, "backbone": "GRU4Rec", "num_layers": 1, "dropout_prob": 0.2, "embedding_size": 16}),
         ("EC4SRecSSL", {**OURS, "lambda_cl_pos": 0, "lambda_cl_neg": 0}),
         ("DuoRec", {}),
+        ("EC4SRec", {**OURS, "train_on": "sequences", "MAX_ITEM_LIST_LENGTH": 5}),
         ("SASRec", {}),
+        ("SASRec", {"train_on": "sequences", "loss_type": "CE"}),
         ("BPR", FEW),
     ],
 )
