@@ -11,7 +11,9 @@ column one for the sequence. So a view depends on its noise alone, whatever the 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from fractions import Fraction
+from functools import lru_cache
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -20,8 +22,7 @@ from torch import Tensor
 #: ``(item_seq [B, L], item_seq_len [B])``
 Sequences = tuple[Tensor, Tensor]
 
-# floor(mu * n) in the decimal sense: 0.57 * 100 is 56.99999999999999 in binary.
-_ROUNDING = 1e-9
+_Lengths = TypeVar("_Lengths", Tensor, np.ndarray)
 
 
 class Importance(NamedTuple):
@@ -49,17 +50,29 @@ def importance_ranks(scores: Tensor, item_seq_len: Tensor, noise: Tensor | None 
     """
     place = _places(scores)
     noise = place / scores.shape[1] if noise is None else noise
-    # One key: above, the bits of the score in the order of numbers; below, the noise. 0.0 makes -0 equal to 0.
-    bits = (scores.float() + 0.0).view(torch.int32)
-    bits = bits ^ ((bits >> 31) & 0x7FFFFFFF)
-    keys = (bits.long() << 32) + (noise * 2**32).long()
-    keys = keys.masked_fill(place >= item_seq_len.unsqueeze(1), torch.iinfo(torch.long).max)
-    return inverse(argsort(keys))
+    # One key: a double holds the noise below the digits of a score, which is a float.
+    scores = scores.float().double()
+    keys = torch.addcmul(scores, noise.double(), scores.abs() * 2**-25 + 2**-160)
+    keys = keys.masked_fill(place >= item_seq_len.unsqueeze(1), torch.inf)
+    return _inverse(argsort(keys), place)
 
 
-def item_count(ratio: float, item_seq_len: Tensor) -> Tensor:
-    """``floor(ratio * n)`` for every length n, ``[B]``."""
-    return (item_seq_len.double() * ratio + _ROUNDING).floor().long()
+def item_count(ratio: float, item_seq_len: _Lengths) -> _Lengths:
+    """``floor(ratio * n)`` of every length n, ``[B]``, on the host or a device."""
+    share = _fraction(ratio)
+    return item_seq_len * share.numerator // share.denominator
+
+
+@lru_cache
+def _fraction(ratio):
+    """The number that a ratio was written as: in binary 0.57 * 100 is 56.99999999999999."""
+    return Fraction(ratio).limit_denominator(10**9)
+
+
+def _but_one(ratio, item_seq_len):
+    """:func:`item_count`, but never all items, ``[B, 1]``."""
+    count = item_count(ratio, item_seq_len) if _fraction(ratio) < 1 else item_seq_len - 1
+    return count.unsqueeze(1)
 
 
 def argsort(keys: Tensor) -> Tensor:
@@ -69,65 +82,59 @@ def argsort(keys: Tensor) -> Tensor:
     return keys.argsort(dim=1)
 
 
-def inverse(order: Tensor) -> Tensor:
+def _inverse(order, place):
     """The place of each index in permutations ``[B, L]``: ranks, of an order."""
-    return torch.empty_like(order).scatter_(1, order, _places(order))
+    return torch.empty_like(order).scatter_(1, order, place.expand_as(order))
 
 
-def _places(item_seq: Tensor) -> Tensor:
-    return torch.arange(item_seq.shape[1], device=item_seq.device).expand_as(item_seq)
+def _places(item_seq):
+    """The number of each place of a sequence, ``[L]``."""
+    return torch.arange(item_seq.shape[1], device=item_seq.device)
 
 
-def keep(item_seq: Tensor, kept: Tensor) -> Sequences:
-    """The items where ``kept [B, L]`` is true, closed up to the left, with their lengths."""
+def _close_up(item_seq, kept):
+    """The items where ``kept [B, L]`` is true, closed up to the left; padding may be kept or not."""
     place = kept.cumsum(1)  # from 1; what is left out goes to place 0, which is cut off
     view = item_seq.new_zeros(len(item_seq), item_seq.shape[1] + 1).scatter_(1, place * kept, item_seq)
-    return view.narrow(1, 1, item_seq.shape[1]), place.select(1, -1)
+    return view.narrow(1, 1, item_seq.shape[1])
 
 
-def _stretch(item_seq, item_seq_len, size, noise):
-    """Where a random contiguous sub-sequence of ``size [B]`` items is, ``[B, L]``."""
-    free = item_seq_len - size + 1
-    start = (noise.select(1, -1) * free).long().unsqueeze(1)
-    place = _places(item_seq)
-    return (place >= start) & (place < start + size.unsqueeze(1))
-
-
-def _shuffle(item_seq, chosen, noise):
-    """The items where ``chosen`` is true change places among themselves, uniformly at random."""
-    place, count = _places(item_seq), chosen.cumsum(1)
-    # First the chosen items in random order, then the others in their own.
-    source = argsort(torch.where(chosen, noise.narrow(1, 0, item_seq.shape[1]), place + 1.0))
-    number = torch.where(chosen, count - 1, count.narrow(1, item_seq.shape[1] - 1, 1) + place - count)
-    return item_seq.gather(1, source.gather(1, number))
+def _stretch(item_seq_len, size, noise):
+    """Where a random contiguous sub-sequence of ``size [B]`` items begins and where it has ended, both ``[B, 1]``."""
+    start = (noise.select(1, -1) * (item_seq_len - size + 1)).long()
+    return start.unsqueeze(1), (start + size).unsqueeze(1)
 
 
 def crop(item_seq: Tensor, item_seq_len: Tensor, ratio: float, noise: Tensor) -> Sequences:
     """A random contiguous sub-sequence of ``max(1, floor(ratio * n))`` items."""
-    size = item_count(ratio, item_seq_len).clamp(min=1)
-    return keep(item_seq, _stretch(item_seq, item_seq_len, size, noise))
+    size, place = item_count(ratio, item_seq_len).clamp(min=1), _places(item_seq)
+    start, end = _stretch(item_seq_len, size, noise)
+    return _close_up(item_seq, (place >= start) & (place < end)), size
 
 
 def mask(item_seq: Tensor, item_seq_len: Tensor, ratio: float, mask_id: int, noise: Tensor) -> Sequences:
     """``floor(ratio * n)`` random items, but never all, become ``mask_id``."""
-    count = item_count(ratio, item_seq_len).minimum(item_seq_len - 1).unsqueeze(1)
     place = _places(item_seq)
-    keys = torch.where(place < item_seq_len.unsqueeze(1), noise.narrow(1, 0, item_seq.shape[1]), place + 1.0)
-    return torch.where(inverse(argsort(keys)) < count, mask_id, item_seq), item_seq_len.clone()
+    keys = torch.where(place < item_seq_len.unsqueeze(1), noise.narrow(1, 0, len(place)), place + 1.0)
+    hidden = _inverse(argsort(keys), place) < _but_one(ratio, item_seq_len)
+    return item_seq.masked_fill(hidden, mask_id), item_seq_len.clone()
 
 
 def reorder(item_seq: Tensor, item_seq_len: Tensor, ratio: float, noise: Tensor) -> Sequences:
     """A random contiguous sub-sequence of ``floor(ratio * n)`` items is shuffled."""
-    chosen = _stretch(item_seq, item_seq_len, item_count(ratio, item_seq_len), noise)
-    return _shuffle(item_seq, chosen, noise), item_seq_len.clone()
+    place = _places(item_seq)
+    start, end = _stretch(item_seq_len, item_count(ratio, item_seq_len), noise)
+    # In the sub-sequence all keys lie between its first place and the next one, in random order.
+    keys = torch.where((place >= start) & (place < end), start + noise.narrow(1, 0, len(place)), place)
+    return item_seq.gather(1, argsort(keys)), item_seq_len.clone()
 
 
 def ecrop_positive(
     item_seq: Tensor, item_seq_len: Tensor, importance: Importance, ratio: float, noise: Tensor | None = None
 ) -> Sequences:
     """ecrop+: the sequence without its ``k = floor(ratio * n)`` least important items (at least one stays)."""
-    k = item_count(ratio, item_seq_len).minimum(item_seq_len - 1).unsqueeze(1)
-    return keep(item_seq, (importance.ranks >= k) & (importance.ranks < item_seq_len.unsqueeze(1)))
+    k = _but_one(ratio, item_seq_len)
+    return _close_up(item_seq, importance.ranks >= k), item_seq_len - k.squeeze(1)
 
 
 def ecrop_negative(
@@ -135,8 +142,8 @@ def ecrop_negative(
 ) -> Sequences:
     """ecrop-: only the ``k = floor(ratio * n)`` least important items; the whole sequence where k = 0."""
     k = item_count(ratio, item_seq_len)
-    k = torch.where(k > 0, k, item_seq_len).unsqueeze(1)
-    return keep(item_seq, importance.ranks < k)
+    k = torch.where(k > 0, k, item_seq_len)
+    return _close_up(item_seq, importance.ranks < k.unsqueeze(1)), k
 
 
 def emask_positive(
@@ -148,8 +155,7 @@ def emask_positive(
     noise: Tensor | None = None,
 ) -> Sequences:
     """emask+: the ``k = floor(ratio * n)`` least important items, but never all, become ``mask_id``."""
-    k = item_count(ratio, item_seq_len).minimum(item_seq_len - 1).unsqueeze(1)
-    return torch.where(importance.ranks < k, mask_id, item_seq), item_seq_len.clone()
+    return item_seq.masked_fill(importance.ranks < _but_one(ratio, item_seq_len), mask_id), item_seq_len.clone()
 
 
 def emask_negative(
@@ -162,17 +168,18 @@ def emask_negative(
 ) -> Sequences:
     """emask-: the ``k = floor(ratio * n)`` most important items, but never all, become ``mask_id``."""
     length = item_seq_len.unsqueeze(1)
-    k = item_count(ratio, item_seq_len).minimum(item_seq_len - 1).unsqueeze(1)
-    chosen = (importance.ranks >= length - k) & (importance.ranks < length)
-    return torch.where(chosen, mask_id, item_seq), item_seq_len.clone()
+    chosen = (importance.ranks >= length - _but_one(ratio, item_seq_len)) & (importance.ranks < length)
+    return item_seq.masked_fill(chosen, mask_id), item_seq_len.clone()
 
 
 def ereorder_positive(
     item_seq: Tensor, item_seq_len: Tensor, importance: Importance, ratio: float, noise: Tensor
 ) -> Sequences:
     """erord+: the ``k = floor(ratio * n)`` least important items are shuffled among their own positions."""
-    k = item_count(ratio, item_seq_len).unsqueeze(1)
-    return _shuffle(item_seq, importance.ranks < k, noise), item_seq_len.clone()
+    rank, k = _places(item_seq), item_count(ratio, item_seq_len).unsqueeze(1)
+    by_rank = torch.empty_like(item_seq).scatter_(1, importance.ranks, item_seq)
+    source = argsort(torch.where(rank < k, noise.narrow(1, 0, len(rank)) - 1, rank))
+    return by_rank.gather(1, source).gather(1, importance.ranks), item_seq_len.clone()
 
 
 # The lengths of views, by the lengths ``[B]`` of their sequences, as the host needs them to group by length.
@@ -183,21 +190,17 @@ def same_length(item_seq_len: np.ndarray, ratio: float) -> np.ndarray:
     return item_seq_len
 
 
-def _count(ratio, item_seq_len):
-    return np.floor(item_seq_len * ratio + _ROUNDING).astype(np.int64)
-
-
 def crop_length(item_seq_len: np.ndarray, ratio: float) -> np.ndarray:
     """Of crop."""
-    return np.maximum(_count(ratio, item_seq_len), 1)
+    return np.maximum(item_count(ratio, item_seq_len), 1)
 
 
 def ecrop_positive_length(item_seq_len: np.ndarray, ratio: float) -> np.ndarray:
     """Of ecrop+."""
-    return item_seq_len - np.minimum(_count(ratio, item_seq_len), item_seq_len - 1)
+    return item_seq_len - np.minimum(item_count(ratio, item_seq_len), item_seq_len - 1)
 
 
 def ecrop_negative_length(item_seq_len: np.ndarray, ratio: float) -> np.ndarray:
     """Of ecrop-."""
-    k = _count(ratio, item_seq_len)
+    k = item_count(ratio, item_seq_len)
     return np.where(k > 0, k, item_seq_len)

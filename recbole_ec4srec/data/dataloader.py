@@ -46,8 +46,8 @@ class TrainingBatch(SequenceBatch):
         if self.drawn is not None:
             sequences, lengths = (fields[field] for field in self.sequences)
             size = self.drawn.size  # several negative items have repeated the instances
-            sequences = sequences.narrow(0, 0, size)
-            for name, view in self.drawn.make(sequences, lengths.narrow(0, 0, size)).items():
+            sequences, lengths = sequences.narrow(0, 0, size), lengths.narrow(0, 0, size)
+            for name, view in self.drawn.make(sequences, lengths).items():
                 fields.update(zip(fields_of(name, self.sequences), view))
             if (negative := fields.get(fields_of("cl_neg", self.sequences)[0])) is not None:
                 fields[VALID] = (negative != sequences).any(1)
@@ -114,7 +114,7 @@ class WithViews(TrainDataLoader):
         for name, others in retrieved.items():
             pair = self._dataset.item_sequences(others)
             fields.update(zip(fields_of(name, sequences), pair))
-            fields[f"{name}_{self.uid_field}"] = self._dataset.inter_feat[self.uid_field][torch.from_numpy(others)]
+            fields[f"{name}_{self.uid_field}"] = self._dataset.inter_feat[self.uid_field][others]
             made[name] = pair[1].numpy().copy()
         lengths.update((fields_of(name, sequences)[1], of_view) for name, of_view in made.items())
         return TrainingBatch(fields, lengths, self.views.guided, drawn, sequences)
@@ -193,9 +193,10 @@ class EC4SRecSequencesTrainDataLoader(WithViews, SequencesTrainDataLoader):
         rows = self.windows.rows[drawn]
         batch = dataset[rows]
         fields, lengths = dict(batch.interaction), dict(batch.host_lengths)
-        windows = super(WithViews, self).collate_fn(index)
-        for field in (*sequences, self.uid_field, self.iid_field):
-            fields[WINDOW + field] = windows[field]
+        prefixes, lengths[WINDOW + sequences[1]] = self.windows.of(users)
+        longest = torch.from_numpy(prefixes[np.cumsum(lengths[WINDOW + sequences[1]]) - 1])
+        fields.update(zip((WINDOW + field for field in sequences), dataset.item_sequences(longest)))
+        fields[WINDOW + self.uid_field] = dataset.inter_feat[self.uid_field][longest]
+        fields[WINDOW + self.iid_field] = dataset.inter_feat[self.iid_field][torch.from_numpy(prefixes)]
         fields[PLACE] = torch.from_numpy(self.windows.places(users, drawn))
-        lengths[WINDOW + sequences[1]] = windows.host_lengths[sequences[1]]
         return self._with_views(SequenceBatch(fields, lengths), rows, sequences)

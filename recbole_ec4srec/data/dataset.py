@@ -31,7 +31,10 @@ class SequenceBatch(Interaction):
     """
 
     def __init__(self, interaction: dict, host_lengths: dict | None = None, guided: bool | None = None):
-        super().__init__(interaction)
+        # RecBole's asks every tensor for its number of rows by an operation.
+        super().__init__({})
+        self.interaction = dict(interaction)
+        self.length = max((len(values) if values.ndim else 1 for values in interaction.values()), default=-1)
         self.host_lengths = dict(host_lengths or {})
         self.guided = guided
 

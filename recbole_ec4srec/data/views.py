@@ -212,7 +212,7 @@ class Views:
         """Random numbers that depend on the seed, the epoch and ``salt`` alone."""
         return np.random.default_rng([self._config["seed"], self.epoch, salt])
 
-    def draw(self, rows: np.ndarray, width: int) -> tuple[DrawnViews | None, dict[str, np.ndarray]]:
+    def draw(self, rows: np.ndarray, width: int) -> tuple[DrawnViews | None, dict[str, Tensor]]:
         """What is drawn for instances ``rows [B]``, whose sequences are padded to ``width``: views by operators, and by
         name which instances are retrieved."""
         # A batch is told apart from the others of its epoch by its first instance.
@@ -228,5 +228,5 @@ class Views:
             drawn = DrawnViews(words, self.guided, scores, len(rows), width, rng, self._config, mask_id, needed)
         retrieved = {}
         if self.retrieval is not None and _RETRIEVED_VIEW[self.guided] in needed:
-            retrieved[_RETRIEVED_VIEW[self.guided]] = self.retrieval.draw(rows, rng)
+            retrieved[_RETRIEVED_VIEW[self.guided]] = torch.from_numpy(self.retrieval.draw(rows, rng))
         return drawn, retrieved
