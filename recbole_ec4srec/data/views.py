@@ -18,6 +18,7 @@ from torch import Tensor
 from recbole_ec4srec.config.objective import (
     NEGATIVE,
     NEGATIVE_VIEW,
+    OPERATORS,
     POSITIVE,
     loss_weights,
     operator_of,
@@ -65,7 +66,7 @@ class DrawnViews:
         mask_id: int,
         needed: Collection[str] | None = None,
     ):
-        self.size, self._settings, self._mask_id, self._needed = size, settings, mask_id, needed
+        self.size, self._mask_id, self._needed = size, mask_id, needed
         positive, negative = (
             [operator_of(word, kind, guided) for word in words[kind]] for kind in (POSITIVE, NEGATIVE)
         )
@@ -81,7 +82,9 @@ class DrawnViews:
         # All views of one operator are made together.
         order = np.argsort(operator.reshape(-1), kind="stable")
         counts = np.bincount(operator.reshape(-1), minlength=len(positive) + len(negative))
-        self._operators = [(each, int(count)) for each, count in zip([*positive, *negative], counts) if count]
+        # By name and as plain values: a worker process sends them with every batch.
+        self._counts = {each.name: int(count) for each, count in zip([*positive, *negative], counts) if count}
+        self._ratios = {each.ratio_key: each.ratio(settings) for each in (*positive, *negative)}
         place = np.empty_like(order)
         place[order] = np.arange(len(order))
         self._tensors = {"instance": torch.from_numpy(order % size), "place": torch.from_numpy(place)}
@@ -102,34 +105,34 @@ class DrawnViews:
 
     def lengths(self, item_seq_len: np.ndarray) -> dict[str, np.ndarray]:
         """The lengths ``[B]`` of the views by their names, on the host; none where an operator cannot tell."""
-        if any(operator.length is None for operator, _ in self._operators):
-            return {}
-        of = np.split(item_seq_len[self._tensors["instance"].numpy()], np.cumsum([n for _, n in self._operators])[:-1])
-        made = [op.length(n, op.ratio(self._settings)) for (op, _), n in zip(self._operators, of) if op.length]
-        ordered = np.concatenate(made)[self._tensors["place"].numpy()]
+        of_slots = item_seq_len[self._tensors["instance"].numpy()]
+        lengths = []
+        for operator, of in zip(self._operators(), np.split(of_slots, np.cumsum(list(self._counts.values()))[:-1])):
+            if operator.length is None:
+                return {}
+            lengths.append(operator.length(of, operator.ratio(self._ratios)))
+        ordered = np.concatenate(lengths)[self._tensors["place"].numpy()]
         return self._by_name(ordered.reshape(len(self.names), self.size))
 
     def make(self, item_seq: Tensor, item_seq_len: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
         """The views by their names, ``(item_seq [B, L], item_seq_len [B])`` each, of instances of the same shapes."""
         instance, place = self._tensors["instance"], self._tensors["place"]
-        counts = [count for _, count in self._operators]
+        counts = list(self._counts.values())
         sequences, lengths = item_seq.index_select(0, instance), item_seq_len.index_select(0, instance)
         parts = [sequences.split(counts), lengths.split(counts), self._tensors["noise"].split(counts)]
         if "scores" in self._tensors:
             scores = self._tensors["scores"].index_select(0, instance)
             importance = Importance.of(scores, lengths, self._tensors["ties"])
             parts += [part.split(counts) for part in importance]
-        views, lengths_of_views = zip(
-            *(
-                view_by(
-                    operator, (seq, n), Importance(*scored) if scored else None, self._settings, self._mask_id, noise
-                )
-                for (operator, _), seq, n, noise, *scored in zip(self._operators, *parts)
-            )
-        )
-        views = torch.cat(views).index_select(0, place).split(self.size)
-        lengths_of_views = torch.cat(lengths_of_views).index_select(0, place).split(self.size)
+        made = []
+        for operator, seq, n, noise, *scored in zip(self._operators(), *parts):
+            given = Importance(*scored) if scored else None
+            made.append(view_by(operator, (seq, n), given, self._ratios, self._mask_id, noise))
+        views, lengths_of_views = (torch.cat(part).index_select(0, place).split(self.size) for part in zip(*made))
         return self._by_name(zip(views, lengths_of_views))
+
+    def _operators(self):
+        return [OPERATORS[name] for name in self._counts]
 
     def _by_name(self, views):
         return {name: view for name, view in zip(self.names, views) if self._needed is None or name in self._needed}
