@@ -392,7 +392,7 @@ def test_similarities_are_cosines_to_the_anchor(experiment):
     small = experiment()
     small.trainer.update_importance(small.train_data)
     model = small.model.eval()
-    batches = [batch for batch, _ in zip(small.train_data, range(2))]
+    batches = [batch.with_views() for batch, _ in zip(small.train_data, range(2))]
     found = similarities(model, batches)
     names = {"cl_pos_1", "cl_pos_2", "cl_neg", "sl_pos", "another anchor"}
     assert found.keys() == names
