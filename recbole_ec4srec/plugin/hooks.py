@@ -30,7 +30,7 @@ from recbole_ec4srec.plugin import compat, registry
 from recbole_ec4srec.storage import checkpoint
 from recbole_ec4srec.training import distributed, loaders
 from recbole_ec4srec.training.distributed import Synchronised
-from recbole_ec4srec.training.protocols import Judged
+from recbole_ec4srec.training.protocols import Judged, TopkCollector
 from recbole_ec4srec.training.resume import Resumable
 from recbole_ec4srec.training.trainer import EC4SRecTrainer
 
@@ -294,6 +294,7 @@ _NAMES: dict[str, list[tuple]] = {
 _DATASETS, _BATCHES = [EC4SRecDataset], [SequenceBatch, TrainingBatch]
 _TRAIN_LOADERS = [EC4SRecTrainDataLoader, SequencesTrainDataLoader, EC4SRecSequencesTrainDataLoader]
 _TRAINERS = [EC4SRecTrainer, Resumable, Synchronised, Judged]
+_COLLECT = "self, scores_tensor, interaction, positive_u, positive_i"
 _OVERRIDES: dict[str, list[tuple]] = {
     _DATASET: [
         ("Dataset._download", "self", _DATASETS, "nothing is downloaded"),
@@ -330,6 +331,14 @@ _OVERRIDES: dict[str, list[tuple]] = {
         ("AbstractRecommender.calculate_loss", "self, interaction", [EC4SRec], "the losses of the paper"),
         ("AbstractRecommender.predict", "self, interaction", [EC4SRec], "scores of the batch's items"),
         ("AbstractRecommender.full_sort_predict", "self, interaction", [EC4SRec], "scores of all items"),
+    ],
+    "recbole.evaluator.collector": [
+        (
+            "Collector.eval_batch_collect",
+            _COLLECT,
+            [TopkCollector],
+            "the metrics of two protocols take the time of one",
+        ),
     ],
     _TRAINER: [
         ("Trainer.__init__", "self, config, model", _TRAINERS, "a schedule, a state, one name of the best model"),

@@ -18,10 +18,12 @@ from typing import Any
 import torch
 from recbole.config import Config
 from recbole.data.dataloader import AbstractDataLoader
+from recbole.data.interaction import Interaction
 from recbole.evaluator import Collector
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.trainer import Trainer
 from recbole.utils import calculate_valid_score, early_stopping
+from torch import Tensor
 
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.storage.settings import plain
@@ -70,6 +72,27 @@ def model_file(best_model: str | Path, protocol: str) -> Path:
     return best_model.with_name(f"{best_model.stem}-{protocol}{best_model.suffix}")
 
 
+class TopkCollector(Collector):
+    """RecBole's collector of what metrics are computed from; where each row has one item to be found and only the best
+    items are asked for, without a matrix of all items that says which it is, which takes longer than to find them."""
+
+    def eval_batch_collect(
+        self, scores_tensor: Tensor, interaction: Interaction, positive_u: Tensor, positive_i: Tensor
+    ) -> None:
+        """RecBole's, with the same result, of scores ``[B, items]``."""
+        asked = {name for name in _COLLECTED if self.register.need(name)}
+        if asked != {_TOPK} or not torch.equal(positive_u, torch.arange(len(scores_tensor))):
+            super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
+            return
+        best = scores_tensor.topk(max(self.topk), dim=-1).indices
+        found = best == positive_i.to(best.device).unsqueeze(1)
+        self.data_struct.update_tensor(_TOPK, torch.cat((found, torch.ones_like(found[:, :1])), dim=1).long())
+
+
+_TOPK = "rec.topk"
+_COLLECTED = (_TOPK, "rec.items", "rec.meanrank", "rec.score", "data.label")
+
+
 class Judged(Resumable):
     """A trainer of full ranking that validates under both protocols, from the same scores; mixed into others.
 
@@ -91,8 +114,9 @@ class Judged(Resumable):
         self.other = UNSEEN if self.own == ALL else ALL
         self._ended: list[str] = []
         self._before = float(self.best_valid_score), 0, self.stopping_step
+        self.eval_collector = TopkCollector(config)
         # Of the other protocol: what RecBole's trainer has of its own.
-        self._collector = Collector(config)
+        self._collector = TopkCollector(config)
         self._result: dict[str, Any] = {}
         self._best_score, self._steps, self._is_best = float(self.best_valid_score), 0, False
 

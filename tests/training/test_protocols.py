@@ -20,7 +20,16 @@ SMALLEST = {
 }
 #: RecBole samples no negative items for a user of all items.
 FEW = {"user_inter_num_interval": "[0,30]"}
-MODELS = [("EC4SRec", {}), ("SASRec", {}), ("GRU4Rec", {}), ("Caser", {}), ("BERT4Rec", {}), ("BPR", FEW)]
+POPULARITY = {"metrics": ["Hit", "NDCG", "AveragePopularity"]}
+MODELS = [
+    ("EC4SRec", POPULARITY),
+    ("EC4SRec", {}),
+    ("SASRec", {}),
+    ("GRU4Rec", {}),
+    ("Caser", {}),
+    ("BERT4Rec", {}),
+    ("BPR", FEW),
+]
 
 
 @pytest.fixture
@@ -101,7 +110,7 @@ def test_patience_starts_anew_at_an_update_for_both(judged, scores):
 
 @pytest.mark.parametrize(("model", "settings"), MODELS)
 def test_the_metrics_are_those_of_recboles_evaluation_one_by_one(model, settings, judged, experiment):
-    settings = {**settings, "metrics": ["Hit", "NDCG", "AveragePopularity"], "metric_decimal_place": 12}
+    settings = {"metric_decimal_place": 12, **settings}
     run = judged(model, **settings)
     trainer = run.trainer
     trainer.fit(run.train_data, run.valid_data)
