@@ -155,7 +155,7 @@ class Judged(Resumable):
     def evaluate(self, eval_data: AbstractDataLoader | None, *args: Any, **options: Any) -> dict:
         """The trainer's ``evaluate``: the metrics under its own protocol."""
         result = super().evaluate(eval_data, *args, **options)
-        self._result = self.evaluator.evaluate(self._collector.get_data_struct())
+        self._result = self.evaluator.evaluate(self._collector.get_data_struct()) if eval_data else {}
         return result
 
     def evaluate_best(self, eval_data: AbstractDataLoader, protocol: str) -> dict[str, float] | None:
