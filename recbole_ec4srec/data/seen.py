@@ -2,7 +2,7 @@
 
 RecBole ranks all items for sequential models, and refuses the key. With it the items of the user's whole history before
 the target, however long, are not ranked, for RecBole's sequential models too. A target that is in the history itself
-stays, as in RecBole's evaluation of general models.
+stays, as in RecBole's evaluation of general models. :func:`tell_histories` is for a trainer that ranks both ways.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from recbole.data.dataloader import FullSortEvalDataLoader
-from recbole.data.dataset import SequentialDataset
+from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.data.interaction import Interaction
 from recbole.utils import ModelType
 from torch import Tensor
@@ -41,9 +41,18 @@ class History:
         return row, self._items[self._first[user][row] + nth]
 
 
+def tell_histories(dataset: Dataset) -> None:
+    """Let the evaluation loaders that will be made of a data set tell the histories whatever ``repeatable`` is."""
+    dataset.tells_histories = True
+
+
+def _tells_histories(dataset):
+    return not dataset.config["repeatable"] or getattr(dataset, "tells_histories", False)
+
+
 def make_instances(original: Callable, dataset: SequentialDataset) -> None:
-    """RecBole's ``SequentialDataset.data_augmentation``; with ``repeatable: False`` the histories are kept."""
-    if dataset.config["repeatable"]:
+    """RecBole's ``SequentialDataset.data_augmentation``; the histories are kept where they will be told."""
+    if not _tells_histories(dataset):
         original(dataset)
         return
     dataset.sort(by=[dataset.uid_field, dataset.time_field], ascending=True)
@@ -61,7 +70,7 @@ def full_ranking(original: Callable, loader: FullSortEvalDataLoader, index: list
     """RecBole's ``FullSortEvalDataLoader.collate_fn``: what is not ranked is told as it is for general models."""
     interaction, not_ranked, positive_u, positive_i = original(loader, index)
     config, dataset = loader.config, loader._dataset
-    if config["MODEL_TYPE"] != ModelType.SEQUENTIAL or config["repeatable"]:
+    if config["MODEL_TYPE"] != ModelType.SEQUENTIAL or not _tells_histories(dataset):
         return interaction, not_ranked, positive_u, positive_i
     user, target = interaction[dataset.uid_field], interaction[dataset.iid_field]
     if hasattr(dataset, "seen"):

@@ -82,7 +82,7 @@ def _run(args: argparse.Namespace) -> None:
         record_missing(every_run, args.output, args.work)
     for dataset, of_dataset in runs.items():
         of_label = records.read_runs(args.output, of_dataset)
-        text = tables.report(plan, dataset, of_label, args.output)
+        text = "\n".join(tables.report(plan, dataset, of_label, args.output).values())
         missing = f"{args.name}: no record of {dataset} in {args.output}; --train makes them\n"
         console.show(text if any(of_label.values()) else missing)
 

@@ -12,7 +12,7 @@ from recbole_ec4srec.config.objective import ANCHOR, NEGATIVE_VIEW, views_of
 from recbole_ec4srec.console import show
 from recbole_ec4srec.experiments.plans import CONTRASTIVE, CONTROL
 from recbole_ec4srec.experiments.tables import spread, write_table
-from recbole_ec4srec.experiments.training import trained
+from recbole_ec4srec.experiments.training import trained, which_best
 from recbole_ec4srec.model import EC4SRec
 
 _BATCHES = 20
@@ -27,6 +27,7 @@ def diagnosis(args: Namespace) -> None:
       and uniformity of sequences and of items (the logarithm of the mean of exp(-2 squared distance); Wang and Isola,
       ICML 2020), lower is better of each, and the mean length of each.
     """
+    chosen = which_best(args.settings)
     measures = {"views": similarities, "losses": losses, "representations": representations}
     for dataset in args.datasets or ["amazon-beauty"]:
         tables: dict[str, dict] = {name: {} for name in measures}  # {table: {label: {column: a value for each seed}}}
@@ -46,7 +47,7 @@ def diagnosis(args: Namespace) -> None:
         for name, table in tables.items():
             header = list(dict.fromkeys(column for columns in table.values() for column in columns))
             rows = [[label, *(spread(of[c]) if c in of else "" for c in header)] for label, of in table.items()]
-            caption = f"Diagnosis of {name}, {dataset}, seeds {', '.join(map(str, args.seeds))}."
+            caption = f"Diagnosis of {name}, {dataset}, seeds {', '.join(map(str, args.seeds))}; {chosen}."
             show(write_table(args.output / f"diagnosis-{name}-{dataset}", ["", *header], rows, caption))
 
 

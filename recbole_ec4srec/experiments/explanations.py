@@ -14,7 +14,7 @@ from recbole_ec4srec.data.synthetic import HISTORY, IMPORTANT
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.experiments.plans import CONTROL, RANDOM_MASKING, Row
 from recbole_ec4srec.experiments.tables import spread, write_csv, write_table
-from recbole_ec4srec.experiments.training import Training, trained
+from recbole_ec4srec.experiments.training import Training, trained, which_best
 from recbole_ec4srec.explain import build_explainer
 from recbole_ec4srec.explain.base import Explainer
 from recbole_ec4srec.explain.faithfulness import SHARES, Faithfulness, measure
@@ -44,7 +44,8 @@ def recovery(args: Namespace) -> None:
         args.output / "recovery",
         ["explainer", "explained", "precision at 3", "mean reciprocal rank"],
         [[name, target, *map(spread, zip(*values))] for (name, target), values in measured.items()],
-        f"The {IMPORTANT} important of {HISTORY} items in the synthetic data, seeds {', '.join(map(str, args.seeds))}.",
+        f"The {IMPORTANT} important of {HISTORY} items in the synthetic data, seeds {', '.join(map(str, args.seeds))}; "
+        f"{which_best(args.settings)}.",
     )
     show(text)
 
@@ -81,7 +82,8 @@ def faithfulness(args: Namespace) -> None:
     dataset, backbone = training.config["dataset"], training.config["backbone"]
     measures = ("deletion area ↓", "insertion area ↑", "comprehensiveness ↑", "sufficiency ↓", "last item on top")
     seeds = ", ".join(map(str, args.seeds))
-    caption = f"Faithfulness on the test sequences of {dataset}, {backbone}, seeds {seeds}."
+    chosen = which_best(args.settings)
+    caption = f"Faithfulness on the test sequences of {dataset}, {backbone}, seeds {seeds}; {chosen}."
     path = args.output / f"faithfulness-{dataset}"
     show(write_table(path, ["explainer", *measures], rows, caption))
     _plot(path, measured)

@@ -12,9 +12,10 @@ from recbole_ec4srec.experiments.plans import PLANS
 _HEAD = """# Results
 
 Written by `python -m recbole_ec4srec.experiments results` from the records in `{records}`, one for each training. The
-last item of each user is the test item, the last but one the validation item. All items are ranked. The epoch is chosen
-on the validation set. With several seeds, a value is the mean ± the standard deviation. "paper" is the value that the
-paper prints; for ml-100k it is the value that the authors' code reports.
+last item of each user is the test item, the last but one the validation item. A table says what is ranked: all items,
+or all but those that the user has already had ("without seen items"). The epoch is chosen on the validation set, for
+each of the two by its own validation. With several seeds, a value is the mean ± the standard deviation. "paper" is the
+value that the paper prints, with all items ranked; for ml-100k it is the value that the authors' code reports.
 """
 
 
@@ -31,9 +32,11 @@ def results(args: Namespace) -> None:
             if recorded <= shown[plan.split]:  # an earlier table has all of them
                 continue
             shown[plan.split] |= recorded
-            text = tables.report(plan, dataset, records.read_runs(args.output, runs), args.output)
-            image = _image(args.output / f"{plan.name}-{dataset}", args.page)
-            parts.append(f"## {plan.title}, {dataset}\n\n{text}{image}")
+            of_label = records.read_runs(args.output, runs)
+            parts.append(f"## {plan.title}, {dataset}\n")
+            for protocol, text in tables.report(plan, dataset, of_label, args.output).items():
+                image = _image(tables.path_of(plan, dataset, protocol, args.output), args.page)
+                parts.append(f"{text}{image}")
     for file in sorted(args.output.glob("*.md")):
         if file.stem.split("-")[0] not in PLANS:
             parts.append(f"## {file.stem}\n\n{file.read_text(encoding='utf-8')}{_image(file, args.page)}")

@@ -16,6 +16,7 @@ from recbole_ec4srec.experiments.plans import Plan
 from recbole_ec4srec.experiments.records import metric_value
 from recbole_ec4srec.experiments.significance import Comparison, compare, holm
 from recbole_ec4srec.reporting.markdown import markdown_table
+from recbole_ec4srec.training.protocols import ALL, PROTOCOLS, protocols_of, under
 
 #: The records of a plan on one data set, by the label of their row, one for each seed.
 Records = dict[str, list[dict]]
@@ -44,38 +45,65 @@ def write_table(path: Path, header: Sequence, rows: Sequence[Sequence], caption:
     return text
 
 
-def report(plan: Plan, dataset: str, of_label: Records, output: Path) -> str:
-    """Write a plan's tables and figure for a data set to the folder ``output``; the text of the tables."""
-    path = output / f"{plan.name}-{dataset}"
-    texts = [_write_results(plan, dataset, of_label, path)]
+def report(plan: Plan, dataset: str, of_label: Records, output: Path) -> dict[str, str]:
+    """Write a plan's tables and figure for a data set to the folder ``output``, those under each protocol to files of
+    their own (:func:`path_of`); by the protocol the text of the tables.
+
+    A record stands only in the tables of the protocols that it was judged under.
+    """
+    present = {protocol for records in of_label.values() for record in records for protocol in protocols_of(record)}
+    texts = {}
+    for protocol in PROTOCOLS:
+        if protocol not in (present or {ALL}):
+            continue
+        judged = {
+            label: [under(record, protocol) for record in records if protocol in protocols_of(record)]
+            for label, records in of_label.items()
+        }
+        texts[protocol] = _report_under(protocol, plan, dataset, judged, path_of(plan, dataset, protocol, output))
+    return texts
+
+
+def path_of(plan: Plan, dataset: str, protocol: str, output: Path) -> Path:
+    """Where the tables and the figure of a plan under a protocol are, without what their names end in."""
+    return output / (f"{plan.name}-{dataset}" if protocol == ALL else f"{plan.name}-{dataset}-{protocol}")
+
+
+def _report_under(protocol: str, plan: Plan, dataset: str, of_label: Records, path: Path) -> str:
+    where = f"{dataset}, {PROTOCOLS[protocol]}"
+    paper = plan.paper if protocol == ALL else {}  # which ranks all items
+    texts = [_write_results(plan, paper, dataset, protocol, of_label, path)]
     if compared := _compare(plan, of_label):
-        texts.append(_write_significance(dataset, compared, path.with_name(f"{path.name}-significance")))
+        texts.append(_write_significance(where, compared, path.with_name(f"{path.name}-significance")))
     if plan.figure and any(of_label.values()):
-        _write_figure(plan, dataset, of_label, path)
+        _write_figure(plan, where, of_label, path)
     return "\n".join(texts)
 
 
-def _write_results(plan: Plan, dataset: str, of_label: Records, path: Path) -> str:
-    """The metrics of each row, beside those of the paper if it prints any."""
-    beside = ["paper", "difference"] if plan.paper else []
+def _write_results(plan: Plan, paper: dict, dataset: str, protocol: str, of_label: Records, path: Path) -> str:
+    """The metrics of each row, beside those of the ``paper`` if it prints any."""
+    beside = ["paper", "difference"] if paper else []
     header = ["", *(cell for metric in plan.metrics for cell in (_title(metric), *beside)), "epoch", "seeds"]
     rows = []
     for label, records in of_label.items():
         if not records and plan.split == "valid":  # the search has many rows that nobody trains
             continue
-        cells = [cell for metric in plan.metrics for cell in _metric_cells(plan, dataset, label, metric, records)]
+        cells = [
+            cell for metric in plan.metrics for cell in _metric_cells(plan, paper, dataset, label, metric, records)
+        ]
         epochs, seeds = (", ".join(str(record[key]) for record in records) for key in ("best_epoch", "seed"))
         rows.append([label, *cells, epochs, seeds])
     name_of_split = {"test": "test", "valid": "validation"}[plan.split]
-    return write_table(path, header, rows, f"{plan.title}; {dataset}, {name_of_split} set.")
+    caption = f"{plan.title}; {dataset}, {name_of_split} set, {PROTOCOLS[protocol]}."
+    return write_table(path, header, rows, caption)
 
 
-def _metric_cells(plan: Plan, dataset: str, label: str, metric: str, records: list[dict]) -> list[str]:
-    """Our value, and for a plan that the paper has its value and the difference; empty cells for what there is not."""
+def _metric_cells(plan: Plan, paper: dict, dataset: str, label: str, metric: str, records: list[dict]) -> list[str]:
+    """Our value, and beside it the ``paper``'s and the difference, if it has any; empty cells for what there is not."""
     ours = [metric_value(record, plan.split, metric) for record in records]
     cells = [spread(ours) if ours else ""]
-    if plan.paper:
-        theirs = plan.paper.get(dataset, {}).get((label.removesuffix(", tuned"), metric))  # the paper's are tuned
+    if paper:
+        theirs = paper.get(dataset, {}).get((label.removesuffix(", tuned"), metric))  # the paper's are tuned
         cells.append("" if theirs is None else f"{theirs:.4f}")
         cells.append(f"{statistics.mean(ours) - theirs:+.4f}" if ours and theirs is not None else "")
     return cells
@@ -98,7 +126,7 @@ def _compare(plan: Plan, of_label: Records) -> Comparisons:
     return {key: comparison for key, comparison in compared.items() if comparison}
 
 
-def _write_significance(dataset: str, compared: Comparisons, path: Path) -> str:
+def _write_significance(where: str, compared: Comparisons, path: Path) -> str:
     rows = []
     for ((label, other, metric), c), p_holm in zip(compared.items(), holm([c.p for c in compared.values()])):
         difference = [f"{c.difference:+.4f}", f"{c.low:+.4f} … {c.high:+.4f}", f"{c.effect:+.3f}"]
@@ -117,13 +145,13 @@ def _write_significance(dataset: str, compared: Comparisons, path: Path) -> str:
         "seeds",
     ]
     caption = (
-        f"Differences, {dataset}: paired t-tests over test users (Holm: corrected for the {len(rows)} "
+        f"Differences, {where}: paired t-tests over test users (Holm: corrected for the {len(rows)} "
         "comparisons of this table) and over seeds; effect in standard deviations of the users' differences."
     )
     return write_table(path, header, rows, caption)
 
 
-def _write_figure(plan: Plan, dataset: str, of_label: Records, path: Path) -> None:
+def _write_figure(plan: Plan, where: str, of_label: Records, path: Path) -> None:
     """Write ``path.png``; its data is in ``path.csv``, for curves by epoch in ``path-curves.csv``."""
     figure = Figure(figsize=(9, 5))
     axis = figure.subplots()
@@ -134,7 +162,7 @@ def _write_figure(plan: Plan, dataset: str, of_label: Records, path: Path) -> No
         _draw_lines(axis, plan, of_label)
     else:
         _draw_points(axis, plan, of_label)
-    axis.set_title(f"{plan.title}; {dataset}", fontsize=10)
+    axis.set_title(f"{plan.title}; {where}", fontsize=10)
     axis.grid(alpha=0.3)
     figure.tight_layout()
     figure.savefig(path.with_suffix(".png"), dpi=110)

@@ -24,6 +24,7 @@ from recbole_ec4srec.storage.atomic import replacing
 from recbole_ec4srec.storage.checkpoint import load_checkpoint
 from recbole_ec4srec.storage.settings import plain
 from recbole_ec4srec.training.build import build
+from recbole_ec4srec.training.protocols import PROTOCOLS, Judged, own_protocol
 from recbole_ec4srec.training.resume import load_state, read_state, remove_state, save_state
 
 TELL_EVERY = 10  # seconds
@@ -36,13 +37,18 @@ class Refused(ConfigError):
 class Training:
     """A model with its data and trainer, as in RecBole's quick start. It resumes if it was killed.
 
+    It is judged under both protocols (:mod:`recbole_ec4srec.training.protocols`); with files that are split already
+    (``benchmark_filename``), which may lack what a user had before, under that of ``repeatable`` alone.
+
     Args:
         run: what is trained.
-        work: the folder for the best model, ``<name>.pth``, and, until the training ends, its state, ``<name>.state``.
+        work: the folder for the best model, ``<name>.pth``, that under the other protocol,
+            ``<name>-<protocol>.pth``, and, until the training ends, its state, ``<name>.state``.
         settings: have precedence over those of the run.
 
     Attributes:
-        test: after :meth:`fit`, the metrics on the test set.
+        protocols: under which it is judged, its own first.
+        results: after :meth:`fit`, under each protocol its ``best_epoch``, ``valid``, ``test`` and :meth:`ranks`.
 
     Raises:
         Refused: the model cannot be trained on the data set.
@@ -57,14 +63,21 @@ class Training:
             raise Refused(f"S3Rec predicts attributes of items: {run.dataset}.item needs item_id and {attribute}")
         init_logger(config)
         logging.getLogger("matplotlib").setLevel(logging.WARNING)
-        _, self.train_data, self.valid_data, self.test_data, self.model, self.trainer = build(config)
+        built = build(config, under_both=config["benchmark_filename"] is None)
+        _, self.train_data, self.valid_data, self.test_data, self.model, self.trainer = built
         self.dataset = self.train_data._dataset
         work.mkdir(parents=True, exist_ok=True)
         self.state = work / f"{run.name}.state"
         self.trainer.saved_model_file = str(work / f"{run.name}.pth")
+        own = own_protocol(config["repeatable"])
+        self.protocols = [own, self.trainer.other] if isinstance(self.trainer, Judged) else [own]
+        self.results: dict[str, dict] = {}
 
     def fit(self, progress: Callable[[Trainer], None] = lambda trainer: None) -> None:
-        """Train to the end and load the best model; ``progress(trainer)`` is called after each epoch."""
+        """Train to the end and test; ``progress(trainer)`` is called after each epoch.
+
+        The model has the weights of the best epoch under its own protocol then.
+        """
         if not self.state.is_file():
             warmup.take(self.run, self.trainer, self.state)
         self.trainer.keep_state(self.state)
@@ -74,7 +87,16 @@ class Training:
             progress(self.trainer)
 
         self.trainer.fit(self.train_data, self.valid_data, verbose=False, callback_fn=after_epoch)
-        self.test = plain(self.trainer.evaluate(self.test_data, load_best_model=True))
+        for protocol in reversed(self.protocols):
+            self.results[protocol] = self._test(protocol)
+
+    def _test(self, protocol):
+        trainer = self.trainer
+        if isinstance(trainer, Judged):
+            best, test = trainer.best_under(protocol), trainer.evaluate_best(self.test_data, protocol)
+        else:
+            best, test = trainer.best, plain(trainer.evaluate(self.test_data, load_best_model=True))
+        return {"best_epoch": best["epoch"], "valid": best["valid"], "test": test, "ranks": self.ranks(protocol)}
 
     def pretrain(self, file: Path) -> None:
         """Train the first stage of S3Rec and write its weights to ``file``; it resumes if it was killed."""
@@ -95,15 +117,17 @@ class Training:
         remove_state(self.state)
 
     @torch.no_grad()
-    def ranks(self) -> np.ndarray:
-        """The rank (from 1) of each test user's item among all items, ``[users]``, by the users' internal ids.
+    def ranks(self, protocol: str) -> np.ndarray:
+        """The rank (from 1) of each test user's item among those that are ranked under a protocol, ``[users]``, by the
+        users' internal ids; with the weights that the model has.
 
         Of items with equal scores, the item has the middle rank.
         """
-        parts = []
+        parts, trainer = [], self.trainer
         self.model.eval()
         for batch in self.test_data:
-            interaction, scores, row, item = self.trainer._full_sort_batch_eval(batch)
+            judged = trainer.scores(batch, protocol) if isinstance(trainer, Judged) else None
+            interaction, scores, row, item = judged or trainer._full_sort_batch_eval(batch)
             scores, target = scores[row], scores[row, item].unsqueeze(1)
             rank = 1 + (scores > target).sum(1) + ((scores == target).sum(1) - 1).clamp(min=0) // 2
             user = interaction[self.dataset.uid_field].to(rank.device)[row]
@@ -123,16 +147,18 @@ def record(run: Run, output: Path, work: Path, progress: Callable[[Trainer], Non
         settings = {"train_stage": "finetune", "pre_model_path": str(pretrained)}
     training = Training(run, work, **settings)
     training.fit(progress)
-    trainer = training.trainer
+    results = {name: {**of, "ranks": records.pack(of["ranks"])} for name, of in training.results.items()}
+    own = results.pop(training.protocols[0])
     records.write(
         output,
         run,
-        best_epoch=trainer.best["epoch"],
-        valid=trainer.best["valid"],
-        test=training.test,
-        seconds=round(trainer.seconds, 1),
-        epochs=trainer.history,
-        ranks=records.pack(training.ranks()),
+        best_epoch=own["best_epoch"],
+        valid=own["valid"],
+        test=own["test"],
+        seconds=round(training.trainer.seconds, 1),
+        epochs=training.trainer.history,
+        ranks=own["ranks"],
+        **results,
         data=training.dataset.fingerprint,
         commit=commit,
         config=training.config,
@@ -152,6 +178,11 @@ def trained(run: Run, output: Path, work: Path) -> Training:
     check_same(best, kept_in(state), training.dataset)
     training.model.load_state_dict(state["state_dict"])
     return training
+
+
+def which_best(settings: dict) -> str:
+    """In words, which of its two best models :func:`trained` gives for a run with these settings."""
+    return f"of the best epoch, {PROTOCOLS[own_protocol(settings.get('repeatable'))]}"
 
 
 def record_missing(runs: Iterable[Run], output: Path, work: Path) -> None:
@@ -191,16 +222,32 @@ class _Progress:
         if time() - self.told < TELL_EVERY:
             return
         self.told = time()
-        metric, last, best = trainer.valid_metric.lower(), trainer.history[-1], trainer.best
+        last = trainer.history[-1]
         # Early stopping may end a run before its last epoch, so this is the most that it can take.
         left = (trainer.epochs - last["epoch"]) * trainer.seconds / last["epoch"]
         each = max(self.longest, time() - self.began + left)
         tell(
             f"[{self.number} of {self.count}] {self.run.label}, {self.run.dataset}, seed {self.run.seed}: "
-            f"epoch {last['epoch']}, {last['seconds']:.0f} s, loss {last['loss']:.4g}, "
-            f"{metric} {last['valid'][metric]:.4f} (best {best['valid'][metric]:.4f}, epoch {best['epoch']}); "
+            f"epoch {last['epoch']}, {last['seconds']:.0f} s, loss {last['loss']:.4g}, {_scores(trainer)}; "
             f"at most {_duration(left + each * (self.count - self.number))} left"
         )
+
+
+def _scores(trainer: Trainer) -> str:
+    """The validation metric of the last epoch and of the best one, under each protocol that has not ended."""
+    metric = trainer.valid_metric.lower()
+    if not isinstance(trainer, Judged):
+        return _score(metric, trainer.history[-1], trainer.best)
+    last = {protocol: trainer.epochs_under(protocol)[-1] for protocol in PROTOCOLS}
+    return ", ".join(
+        f"{title}: {_score(metric, last[protocol], trainer.best_under(protocol))}"
+        for protocol, title in PROTOCOLS.items()
+        if last[protocol]["epoch"] == trainer.history[-1]["epoch"]
+    )
+
+
+def _score(metric, epoch, best):
+    return f"{metric} {epoch['valid'][metric]:.4f} (best {best['valid'][metric]:.4f}, epoch {best['epoch']})"
 
 
 def _duration(seconds: float) -> str:

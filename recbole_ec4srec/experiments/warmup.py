@@ -21,6 +21,7 @@ from recbole_ec4srec.config.objective import GUIDED
 from recbole_ec4srec.experiments.records import Run
 from recbole_ec4srec.model.objective import BUILT_IN
 from recbole_ec4srec.storage.atomic import replacing
+from recbole_ec4srec.training.protocols import Judged, model_file
 from recbole_ec4srec.training.resume import read_state
 
 #: Keys that change nothing before the first importance update.
@@ -47,7 +48,8 @@ def keep(run: Run, trainer: Trainer, state: Path) -> None:
     if not updates or epoch != updates[0] - 1:
         return
     kept = _file(run, state, epoch)
-    for source, target in ((trainer.saved_model_file, kept.with_suffix(".pth")), (state, kept)):
+    models = zip(_best_models(trainer, trainer.saved_model_file), _best_models(trainer, kept.with_suffix(".pth")))
+    for source, target in (*models, (state, kept)):
         with replacing(target) as temporary:
             shutil.copyfile(source, temporary)
 
@@ -59,11 +61,14 @@ def take(run: Run, trainer: Trainer, state: Path) -> None:
         kept = _file(run, state, epoch)
         if kept.is_file():
             warm = read_state(kept)
-            if updates or not has_ended(warm["history"], trainer):
+            of_both = isinstance(trainer, Judged) == ("protocols" in warm["schedule"])  # earlier versions judged by one
+            if of_both and (updates or not has_ended(warm["history"], trainer)):
                 break
     else:
         return
-    shutil.copyfile(kept.with_suffix(".pth"), trainer.saved_model_file)
+    models = zip(_best_models(trainer, kept.with_suffix(".pth")), _best_models(trainer, trainer.saved_model_file))
+    for source, target in models:
+        shutil.copyfile(source, target)
     warm["settings"] = trainer.settings
     warm["best_model"] = os.path.relpath(trainer.saved_model_file, state.parent)
     warm["schedule"]["explainer"] = trainer.explainer.state_dict()  # a new one: no run uses it in the warm-up
@@ -72,9 +77,15 @@ def take(run: Run, trainer: Trainer, state: Path) -> None:
 
 
 def has_ended(history: list[dict], trainer: Trainer) -> bool:
-    """Whether early stopping would have ended a run without updates in these epochs; it does not end a warm-up."""
+    """Whether early stopping would have ended a run without updates in these epochs, under one of the protocols that it
+    is judged under; it does not end a warm-up."""
+    others = [[epoch[trainer.other] for epoch in history]] if isinstance(trainer, Judged) else []
+    return any(_ends(epochs, trainer) for epochs in (history, *others))
+
+
+def _ends(epochs, trainer):
     best, since = -math.inf if trainer.valid_metric_bigger else math.inf, 0
-    for epoch in history:
+    for epoch in epochs:
         score = epoch["valid"][trainer.valid_metric]
         best, since, ended, _ = early_stopping(
             score, best, since, trainer.stopping_step, bigger=trainer.valid_metric_bigger
@@ -82,6 +93,11 @@ def has_ended(history: list[dict], trainer: Trainer) -> bool:
         if ended:
             return True
     return False
+
+
+def _best_models(trainer, file):
+    """The files of the best models beside each other, that of the run's own protocol first, which is ``file``."""
+    return [file, model_file(file, trainer.other)] if isinstance(trainer, Judged) else [file]
 
 
 def _file(run: Run, state: Path, epoch: int) -> Path:

@@ -30,6 +30,7 @@ from recbole_ec4srec.plugin import compat, registry
 from recbole_ec4srec.storage import checkpoint
 from recbole_ec4srec.training import distributed, loaders
 from recbole_ec4srec.training.distributed import Synchronised
+from recbole_ec4srec.training.protocols import Judged, TopkCollector
 from recbole_ec4srec.training.resume import Resumable
 from recbole_ec4srec.training.trainer import EC4SRecTrainer
 
@@ -294,7 +295,8 @@ _NAMES: dict[str, list[tuple]] = {
 
 _DATASETS, _BATCHES = [EC4SRecDataset], [SequenceBatch, TrainingBatch]
 _TRAIN_LOADERS = [EC4SRecTrainDataLoader, SequencesTrainDataLoader, EC4SRecSequencesTrainDataLoader]
-_TRAINERS = [EC4SRecTrainer, Resumable, Synchronised]
+_TRAINERS = [EC4SRecTrainer, Resumable, Synchronised, Judged]
+_COLLECT = "self, scores_tensor, interaction, positive_u, positive_i"
 _OVERRIDES: dict[str, list[tuple]] = {
     _DATASET: [
         ("Dataset._download", "self", _DATASETS, "nothing is downloaded"),
@@ -332,13 +334,27 @@ _OVERRIDES: dict[str, list[tuple]] = {
         ("AbstractRecommender.predict", "self, interaction", [EC4SRec], "scores of the batch's items"),
         ("AbstractRecommender.full_sort_predict", "self, interaction", [EC4SRec], "scores of all items"),
     ],
+    "recbole.evaluator.collector": [
+        (
+            "Collector.eval_batch_collect",
+            _COLLECT,
+            [TopkCollector],
+            "the metrics of two protocols take the time of one",
+        ),
+    ],
     _TRAINER: [
         ("Trainer.__init__", "self, config, model", _TRAINERS, "a schedule, a state, one name of the best model"),
         ("Trainer.fit", _FIT, _TRAINERS, "a state after each epoch, processes that wait for the best model"),
-        ("Trainer.evaluate", _EVALUATE, [Synchronised], "each user is evaluated once"),
         ("Trainer._build_optimizer", "self, kwargs", [EC4SRecTrainer], "Adam in one kernel"),
+        (
+            "Trainer.evaluate",
+            _EVALUATE,
+            [Synchronised, Judged],
+            "each user is evaluated once; the metrics of two protocols",
+        ),
+        ("Trainer._full_sort_batch_eval", "self, batched_data", [Judged], "both protocols rank the same scores"),
         ("Trainer._train_epoch", _TRAIN_EPOCH, [EC4SRecTrainer], "updates at the start of scheduled epochs"),
-        ("Trainer._valid_epoch", _VALID_EPOCH, [Resumable], "its metrics are kept"),
+        ("Trainer._valid_epoch", _VALID_EPOCH, [Resumable, Judged], "its metrics are kept"),
         ("Trainer._check_nan", "self, loss", [EC4SRecTrainer], "a loss that is not finite is named, with its parts"),
         ("Trainer._save_checkpoint", "self, epoch, verbose, kwargs", [Resumable], "the best model is always complete"),
         ("Trainer._generate_train_loss_output", _OUTPUT, [EC4SRecTrainer], "the log names the parts of the loss"),

@@ -13,6 +13,7 @@ from recbole_ec4srec.config.schedule import update_schedule
 from recbole_ec4srec.errors import DataError
 from recbole_ec4srec.reporting.chart import chart
 from recbole_ec4srec.reporting.page import render
+from recbole_ec4srec.training.protocols import PROTOCOLS, protocols_of, under
 from recbole_ec4srec.training.resume import best_epoch, read_state
 
 
@@ -24,7 +25,8 @@ def read_run(path: str | Path) -> dict:
             newest of these is taken.
 
     Returns:
-        ``config``, whether it is ``finished``, and of every epoch ``epochs``; a record has ``test`` too.
+        ``config``, whether it is ``finished``, and of every epoch ``epochs``; a record has ``test`` too. If it was
+        judged under two protocols, what belongs to the other one, as in the record.
 
     Raises:
         DataError: there is no such file, or it holds what no training leaves.
@@ -42,12 +44,15 @@ def read_run(path: str | Path) -> dict:
             run = {"config": json.loads(state["settings"]), "epochs": state["history"], "finished": state["finished"]}
         else:
             record = json.loads(path.read_text(encoding="utf-8"))
-            run = {"finished": True, **{key: record[key] for key in ("config", "epochs", "test")}}
+            others = [protocol for protocol in PROTOCOLS if protocol in record]
+            run = {"finished": True, **{key: record[key] for key in ("config", "epochs", "test", *others)}}
     except (ValueError, KeyError, TypeError, RecursionError):
         raise DataError(f"{path}: is no record of a training") from None
-    _check(run, {"config": _CONFIG, "finished": FLAG, "test?": {...: _NUMBER}}, str(path))
+    _check(run, {"config": _CONFIG, "finished": FLAG, "epochs": [_EPOCH], **_OF_OTHERS}, str(path))
     metric = run["config"]["valid_metric"].lower()
-    _check(run, {"epochs": [{**_EPOCH, "valid": {metric: _NUMBER, ...: _NUMBER}}]}, str(path))
+    results = {"test?": {...: _NUMBER}, "epochs": [{**_EPOCH, "valid": {metric: _NUMBER, ...: _NUMBER}}]}
+    for protocol in protocols_of(run):
+        _check(under(run, protocol), results, str(path))
     return run
 
 
@@ -60,16 +65,19 @@ _CONFIG = {
     "dataset": _TEXT,
     "valid_metric": _TEXT,
     "valid_metric_bigger": FLAG,
+    "repeatable?": FLAG,
     "epochs": _COUNT,
     "num_updates?": Number(0, 1e6, integer=True),
     "update_epochs?": Value(list, "a list of epochs", lambda epochs: all(isinstance(epoch, int) for epoch in epochs)),
 }
+_OF_OTHERS: dict[str, dict] = {f"{protocol}?": {} for protocol in PROTOCOLS}
 _EPOCH = {
     "epoch": _COUNT,
     "seconds": _NUMBER,
     "loss": _NUMBER,
     "losses?": {...: _NUMBER},
     "update?": {"changed?": _NUMBER},
+    **_OF_OTHERS,
 }
 
 
@@ -108,45 +116,65 @@ def report(run: dict, control: dict | None = None, views: Sequence[dict] = ()) -
         views: tables (:func:`~recbole_ec4srec.reporting.rendering.views_tables`) of the views of a sequence.
 
     Raises:
-        DataError: the two have no metric in common.
+        DataError: the two have no metric, or no protocol, in common.
     """
     config, epochs = run["config"], run["epochs"]
     metric = config["valid_metric"].lower()
-    if control and not all(metric in epoch["valid"] for epoch in control["epochs"]):
+    judged = {protocol: under(run, protocol) for protocol in protocols_of(run)}
+    controls = {protocol: under(control, protocol) for protocol in protocols_of(control)} if control else {}
+    if control and not judged.keys() & controls.keys():
+        names = [" and ".join(PROTOCOLS[protocol] for protocol in each) for each in (controls, judged)]
+        raise DataError(f"--control: was judged {names[0]}, the run {names[1]}")
+    if not all(metric in epoch["valid"] for each in controls.values() for epoch in each["epochs"]):
         raise DataError(f"--control: has no {metric} on the validation set, by which the run was chosen")
-    best = best_epoch(epochs, metric, config["valid_metric_bigger"])
-    results, metrics = _results(best, run, control)
+    valid = {name: {e["epoch"]: _four(e["valid"][metric]) for e in each["epochs"]} for name, each in judged.items()}
+    several = len(judged) > 1
     return render(
         "report.html",
         config=config,
         finished=run["finished"],
         minutes=sum(epoch["seconds"] for epoch in epochs) / 60,
-        best=best,
-        score=_four(best["valid"][metric]),
-        **_charts(run, control),
+        protocols=[_of_protocol(PROTOCOLS[p] if several else "", judged[p], controls.get(p)) for p in judged],
+        **_losses(config, epochs),
         updates=_updates(epochs),
         views=views,
-        results=results,
-        metrics=metrics,
-        every=[[e["epoch"], f"{e['seconds']:.1f}", f"{e['loss']:.5g}", _four(e["valid"][metric])] for e in epochs],
+        columns=[f"{config['valid_metric']}, {PROTOCOLS[p]}" if several else config["valid_metric"] for p in judged],
+        every=[
+            [e["epoch"], f"{e['seconds']:.1f}", f"{e['loss']:.5g}", *(of.get(e["epoch"], "") for of in valid.values())]
+            for e in epochs
+        ],
         settings=[[key, json.dumps(value, ensure_ascii=False)] for key, value in sorted(config.items())],
     )
 
 
-def _charts(run: dict, control: dict | None) -> dict:
-    """Curves by epoch (SVG): ``validation`` of both, and the parts of the loss, ``recommendation`` and ``contrastive``,
-    each None where the run has none."""
+def _of_protocol(title: str, run: dict, control: dict | None) -> dict:
+    """What a page shows of a training, and of one to compare it with, under one protocol."""
     config, epochs = run["config"], run["epochs"]
-    metric, updates = config["valid_metric"].lower(), _epochs_of_updates(config, epochs)
+    metric = config["valid_metric"].lower()
+    best = best_epoch(epochs, metric, config["valid_metric_bigger"])
+    results, metrics = _results(best, run, control)
     runs = {"this training": run, **({"control": control} if control else {})}
-    valid = {name: [(e["epoch"], e["valid"][metric]) for e in each["epochs"]] for name, each in runs.items()}
+    curves = {name: [(e["epoch"], e["valid"][metric]) for e in each["epochs"]] for name, each in runs.items()}
+    return {
+        "title": title,
+        "best": best["epoch"],
+        "score": _four(best["valid"][metric]),
+        "validation": chart(config["valid_metric"], curves, _epochs_of_updates(config, epochs)),
+        "results": results,
+        "metrics": metrics,
+    }
+
+
+def _losses(config: dict, epochs: list) -> dict:
+    """Curves by epoch (SVG) of the parts of the loss, ``recommendation`` and ``contrastive``, each None where there are
+    none."""
+    updates = _epochs_of_updates(config, epochs)
     losses: dict[str, list] = {}
     for epoch in epochs:
         for name, loss in (epoch.get("losses") or {}).items():
             losses.setdefault(name, []).append((epoch["epoch"], loss))
     contrastive = {name: points for name, points in losses.items() if name != "rec"}
     return {
-        "validation": chart(config["valid_metric"], valid, updates),
         "recommendation": chart("loss", {"rec": losses["rec"]}, updates) if "rec" in losses else None,
         "contrastive": chart("loss", contrastive, updates) if contrastive else None,
     }

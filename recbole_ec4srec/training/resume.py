@@ -162,6 +162,15 @@ class Resumable(Trainer):
         if self._best_model_is_due:
             self._save_checkpoint(epoch, verbose)
 
+    def renew_patience(self) -> None:
+        """Early stopping counts from here."""
+        self.cur_step = 0
+
+    @property
+    def _has_ended(self) -> bool:
+        """Whether early stopping has ended the training."""
+        return self.cur_step > self.stopping_step
+
     def _write_state(self, train_data: AbstractDataLoader) -> None:
         if self.state_file is None:
             return
@@ -171,7 +180,7 @@ class Resumable(Trainer):
             train_data,
             settings=self.settings,
             history=self.history,
-            finished=self.history[-1]["epoch"] >= self.epochs or self.cur_step > self.stopping_step,
+            finished=self.history[-1]["epoch"] >= self.epochs or self._has_ended,
             best_model=os.path.relpath(self.saved_model_file, self.state_file.parent),
         )
 
@@ -218,10 +227,14 @@ class Resumable(Trainer):
 
     def _recover_best_model(self, state_file: Path) -> None:
         """Make sure that the file of the best model has the model of :attr:`best`."""
-        best_model, best = Path(self.saved_model_file), self.best["epoch"] - 1
+        self._recover(state_file, Path(self.saved_model_file), self.best["epoch"] - 1, self._save_checkpoint)
+
+    def _recover(self, state_file: Path, best_model: Path, best: int, save: Callable[[int, bool], None]) -> None:
+        """Make sure that ``best_model`` has the model of the epoch ``best`` (from 0); ``save(epoch, verbose)`` writes
+        the one that has been loaded."""
         remove_temporary(best_model)
         if best == self.start_epoch - 1:
-            self._save_checkpoint(best, verbose=False)
+            save(best, False)
             return
         try:
             epoch = load_checkpoint(best_model, "cpu")["epoch"]

@@ -104,7 +104,7 @@ class EC4SRecTrainer(Resumable):
         if due > self._updates_done:
             self.update_importance(train_data, show_progress)
             self._updates_done = due
-            self.cur_step = 0
+            self.renew_patience()
         self.stopping_step = math.inf if self.update_epochs and due == 0 else self._patience
         calculate_loss, self._batch = loss_func or self.model.calculate_loss, 0
 

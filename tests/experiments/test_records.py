@@ -21,11 +21,12 @@ def test_ranks_give_recboles_metrics(data_path, tmp_path):
         settings = settings_of(model, "tiny", {**SMALL, "epochs": 1, "num_updates": 0, "topk": [5, 10], **FEW}, where)
         training = Training(Run(model, model, "tiny", 3, settings), tmp_path)
         training.fit()
-        ranks = training.ranks()
-        assert len(training.test) == 6
-        for metric, value in training.test.items():
-            assert records.metric_of(ranks, metric).mean() == pytest.approx(value, abs=1e-9)
-        assert (records.ranks({"ranks": records.pack(ranks)}) == ranks).all()
+        assert len(training.results) == 2
+        for judged in training.results.values():
+            assert len(judged["test"]) == 6
+            for metric, value in judged["test"].items():
+                assert records.metric_of(judged["ranks"], metric).mean() == pytest.approx(value, abs=1e-9)
+            assert (records.ranks({"ranks": records.pack(judged["ranks"])}) == judged["ranks"]).all()
 
 
 def test_metrics_of_a_rank_by_hand():

@@ -104,6 +104,13 @@ RECORD = {
     "test": {"ndcg@10": 0.25},
 }
 
+#: The same, judged without seen items too; with all items ranked it ended with its second epoch.
+BOTH = copy.deepcopy(RECORD)
+for epoch, value in zip(BOTH["epochs"], (0.4, 0.5, 0.6)):
+    epoch["unseen"] = {"valid": {"ndcg@10": value}}
+del BOTH["epochs"][2]["valid"]
+BOTH["unseen"] = {"test": {"ndcg@10": 0.55}}
+
 
 def write(file, record):
     file.write_text(json.dumps(record), encoding="utf-8")
@@ -180,9 +187,9 @@ def checked_page(run):
 
 
 @settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.sampled_from(places(RECORD)), st.sampled_from(["replaced", "renamed", "gone"]), VALUES, TEXTS)
+@given(st.sampled_from(places(BOTH)), st.sampled_from(["replaced", "renamed", "gone"]), VALUES, TEXTS)
 def test_whatever_stands_in_a_record_there_is_a_page_without_its_markup_or_one_line(tmp_path, path, how, value, name):
-    record = copy.deepcopy(RECORD)
+    record = copy.deepcopy(BOTH)
     holder = record
     for key in path[:-1]:
         holder = holder[key]
@@ -240,3 +247,56 @@ def test_a_state_that_is_no_trainings_is_told_with_the_place(tmp_path, write_sta
         read_run(write_state(tmp_path / "x.state", config, epochs))
     with pytest.raises(DataError, match="is no record of a training"):
         read_run(write_state(tmp_path / "x.state", "{", epochs))
+
+
+# --- two protocols ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def both():
+    return copy.deepcopy(BOTH)
+
+
+def test_a_page_shows_both_protocols_of_a_record(both, tmp_path):
+    page = Page(report(read_run(write(tmp_path / "run.json", both))))
+    text = " ".join(page.texts["p"][0].split())
+    assert "The best on the validation set, all items ranked, is epoch 2, with NDCG@10 0.3000. " in text
+    assert text.endswith("The best on the validation set, without seen items, is epoch 3, with NDCG@10 0.6000.")
+    assert page.tables["Of the best epoch, 2, all items ranked"][1] == ["ndcg@10", "0.3000", "0.2500"]
+    assert page.tables["Of the best epoch, 3, without seen items"][1] == ["ndcg@10", "0.6000", "0.5500"]
+    assert [row[3:] for row in page.tables["Epochs"]] == [
+        ["NDCG@10, all items ranked", "NDCG@10, without seen items"],
+        ["0.1000", "0.4000"],
+        ["0.3000", "0.5000"],
+        ["", "0.6000"],
+    ]
+
+
+def test_a_control_stands_beside_the_protocols_that_it_has(both):
+    control = {**RECORD, "test": {"ndcg@10": 0.125}, "finished": True}
+    tables = Page(report({**both, "finished": True}, control)).tables
+    assert tables["Of the best epoch, 2, all items ranked"][0] == ["", "validation", "test", "test, control"]
+    assert tables["Of the best epoch, 3, without seen items"][0] == ["", "validation", "test"]
+    of_unseen = {**control, "config": {**RECORD["config"], "repeatable": False}}
+    with pytest.raises(DataError, match="--control: was judged without seen items, the run all items ranked"):
+        report(control, of_unseen)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda record: record.update(unseen=[1]), "x.json: unseen: got [1], allowed is values by name"),
+        (
+            lambda record: record["unseen"].update(test={"a": "b"}),
+            "x.json: test: a: got 'b', allowed is a finite number",
+        ),
+        (lambda record: record["epochs"][1].update(unseen=3), "x.json: epochs, 2: unseen: got 3, allowed is values by"),
+        (lambda record: record["epochs"][1].update(unseen={"epoch": -1}), "x.json: epochs, 2: epoch: got -1"),
+        (lambda record: record["epochs"][1].update(unseen={"valid": {}}), "epochs, 2: valid: ndcg@10: got None"),
+        (lambda record: record["config"].update(repeatable=3), "x.json: config: repeatable: got 3"),
+    ],
+)
+def test_what_no_training_left_of_another_protocol_is_refused(both, tmp_path, change, message):
+    change(both)
+    with pytest.raises(DataError, match=re.escape(message)):
+        read_run(write(tmp_path / "x.json", both))

@@ -1,0 +1,152 @@
+"""Runs, records and tables under both protocols: all items ranked, and without seen items."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import ROOT, SMALL
+
+from recbole_ec4srec.experiments import records, tables, training
+from recbole_ec4srec.experiments.plans import CL4SREC, CONTROL, PLANS, Plan
+from recbole_ec4srec.experiments.records import Run, metric_of, ranks, settings_of
+from recbole_ec4srec.experiments.significance import compare
+from recbole_ec4srec.training.protocols import ALL, UNSEEN, protocols_of, under
+
+#: RecBole samples no negative items for a user of all items.
+FEW = {"user_inter_num_interval": "[0,30]"}
+
+
+@pytest.fixture
+def recorded(data_path, tmp_path):
+    """``recorded(model, **settings)``: the record of a run on ``tiny``."""
+
+    def make(model="CL4SRec", seed=3, **settings):
+        own = {**SMALL, "epochs": 7, "stopping_step": 1, "learning_rate": 0.01, **settings}
+        where = {"data_path": str(data_path), "metric_decimal_place": 12}
+        run = Run(model, model, "tiny", seed, settings_of(model, "tiny", own, where))
+        training.record(run, tmp_path / "results", tmp_path / "work")
+        return records.read(tmp_path / "results", run)
+
+    return make
+
+
+def results(record):
+    epochs = [(epoch["epoch"], epoch["loss"], epoch["valid"]) for epoch in record["epochs"]]
+    return epochs, [record[key] for key in ("best_epoch", "valid", "test", "ranks")]
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [("CL4SRec", {}), ("CL4SRec", {"train_on": "sequences"}), ("EC4SRec", {"update_epochs": [3]}), ("SASRec", {})],
+)
+def test_a_record_has_of_each_protocol_what_a_run_that_is_judged_by_it_alone_has(
+    model, settings, recorded, monkeypatch
+):
+    both = recorded(model, **settings)
+    assert protocols_of(both) == [ALL, UNSEEN]
+    build = training.build
+    monkeypatch.setattr(training, "build", lambda config, under_both: build(config))
+    alone = {ALL: recorded(model, **settings), UNSEEN: recorded(model, **settings, repeatable=False)}
+    for protocol, of_one in alone.items():
+        assert protocols_of(of_one) == [protocol]
+        assert results(under(both, protocol)) == results(under(of_one, protocol))
+    assert len(both["epochs"]) == max(len(of_one["epochs"]) for of_one in alone.values())
+
+
+def test_a_general_model_has_both_and_its_ranks_give_its_metrics(recorded):
+    record = recorded("BPR", **FEW)
+    assert protocols_of(record) == [ALL, UNSEEN] and record["config"]["repeatable"] is False
+    for protocol in protocols_of(record):
+        judged = under(record, protocol)
+        for metric, value in judged["test"].items():
+            assert metric_of(ranks(judged), metric).mean() == pytest.approx(value, abs=1e-9)
+    assert (ranks(under(record, UNSEEN)) <= ranks(under(record, ALL))).mean() > 0.5
+
+
+# --- tables from records ----------------------------------------------------------------------------------------------
+
+PLAN = Plan(
+    "table9", "Table 9: made by hand", (CONTROL, CL4SREC), ("d",), ("hit@10",), control="control", figure="points"
+)
+
+
+def made(seed, value, unseen=None):
+    """A record by hand; without ``unseen`` as they were before."""
+
+    def part(hits):
+        return {
+            "best_epoch": seed,
+            "valid": {"hit@10": hits},
+            "test": {"hit@10": hits},
+            "ranks": records.pack(np.where(np.arange(100) < hits * 100, 1, 99)),
+        }
+
+    epoch = {"epoch": 1, "valid": {"hit@10": value}}
+    record = {"seed": seed, "config": {"repeatable": True}, "epochs": [epoch], **part(value)}
+    if unseen is not None:
+        record["unseen"], epoch["unseen"] = part(unseen), {"valid": {"hit@10": unseen}}
+    return record
+
+
+def test_there_is_a_table_under_each_protocol(tmp_path):
+    of_label = {"control": [made(1, 0.2, 0.4)], "CL4SRec": [made(1, 0.3, 0.7)]}
+    texts = tables.report(PLAN, "d", of_label, tmp_path)
+    assert list(texts) == [ALL, UNSEEN]
+    for protocol, title, file, (control, other) in (
+        (ALL, "all items ranked", "table9-d", ("0.2000", "0.3000")),
+        (UNSEEN, "without seen items", "table9-d-unseen", ("0.4000", "0.7000")),
+    ):
+        text = texts[protocol]
+        assert text.startswith(f"Table 9: made by hand; d, test set, {title}.\n")
+        assert f"| control | {control} | 1 | 1 |" in text and f"| CL4SRec | {other} | 1 | 1 |" in text
+        assert f"Differences, d, {title}: paired t-tests" in text
+        assert f"| CL4SRec | control | HR@10 | {float(other) - float(control):+.4f} |" in text
+        assert (tmp_path / f"{file}.md").read_text() in text
+        assert (tmp_path / f"{file}-significance.md").is_file() and (tmp_path / f"{file}.png").is_file()
+
+
+def test_a_record_from_before_stands_only_in_the_table_of_its_one_protocol(tmp_path):
+    of_label = {"control": [made(1, 0.2)], "CL4SRec": [made(1, 0.3), made(2, 0.5, 0.7)]}
+    texts = tables.report(PLAN, "d", of_label, tmp_path)
+    assert "| CL4SRec | 0.4000 ± 0.1414 | 1, 2 | 1, 2 |" in texts[ALL] and "Differences" in texts[ALL]
+    assert "| control |  |  |  |" in texts[UNSEEN] and "| CL4SRec | 0.7000 | 2 | 2 |" in texts[UNSEEN]
+    assert "Differences" not in texts[UNSEEN]
+    assert list(tables.report(PLAN, "d", {"control": [made(1, 0.2)]}, tmp_path)) == [ALL]
+
+
+def test_the_papers_values_stand_beside_those_with_all_items_ranked(tmp_path):
+    plan = PLANS["table3"]
+    record = made(1, 0.2, 0.4)
+    for part in (record, record["unseen"]):
+        part["test"] = dict.fromkeys(plan.metrics, 0.1)
+    texts = tables.report(plan, "ml-100k", {"CL4SRec": [record]}, tmp_path)
+    assert "0.0617" in texts[ALL] and "paper" not in texts[UNSEEN]
+
+
+@pytest.mark.parametrize(("name", "dataset"), [("table3", "ml-100k"), ("figure5", "amazon-beauty")])
+def test_the_tables_of_the_records_that_there_are_stay_and_say_their_protocol(name, dataset, tmp_path):
+    """The repository's records that were written before there were two protocols."""
+    of_label = records.read_runs(ROOT / "results", PLANS[name].runs(dataset, [1, 2, 3], {}))
+    before = {label: [record for record in of if UNSEEN not in record] for label, of in of_label.items()}
+    if before != of_label:
+        pytest.skip("there are records of both protocols by now")
+    texts = tables.report(PLANS[name], dataset, before, tmp_path)
+    assert list(texts) == [ALL] and texts[ALL].splitlines()[0].endswith("test set, all items ranked.")
+    file = f"{name}-{dataset}.csv"
+    assert (tmp_path / file).read_bytes() == (ROOT / "results" / file).read_bytes()
+
+
+def test_users_are_compared_under_either_protocol():
+    ours, theirs = made(1, 0.3, 0.7), made(1, 0.2, 0.4)
+    for protocol, difference in ((ALL, 0.1), (UNSEEN, 0.3)):
+        found = compare([under(ours, protocol)], [under(theirs, protocol)], "hit@10")
+        assert found.difference == pytest.approx(difference)
+
+
+def test_a_record_is_plain_json(recorded, tmp_path):
+    record = recorded(epochs=1)
+    (file,) = (tmp_path / "results" / "records").iterdir()
+    assert json.loads(file.read_text()) == record
+    assert list(record["unseen"]) == ["best_epoch", "valid", "test", "ranks"]
+    assert list(record["epochs"][0]["unseen"]) == ["valid"]
+    assert {file.name.rpartition("seed3")[2] for file in (tmp_path / "work").iterdir()} == {".pth", "-unseen.pth"}
