@@ -11,14 +11,19 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import multiprocessing
 import platform
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from time import perf_counter
 
 import captum.attr
+import like_ml1m
 import numpy as np
 import pandas as pd
 import recbole
@@ -27,12 +32,13 @@ import torch.nn.functional as F
 from recbole.config import Config
 from recbole.trainer import Trainer
 from recbole.utils.case_study import full_sort_topk
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import recbole_ec4srec
 from recbole_ec4srec.console import command_line
-from recbole_ec4srec.data import operators
-from recbole_ec4srec.data.importance import normalise
+from recbole_ec4srec.data.importance import ImportanceTable, normalise
 from recbole_ec4srec.data.retrieval import GuidedRetrieval, SameTargetIndex
+from recbole_ec4srec.data.views import DrawnViews
 from recbole_ec4srec.encoder.kernels.cross_entropy import linear_cross_entropy
 from recbole_ec4srec.encoder.kernels.linear import linear, product
 from recbole_ec4srec.explain import build_explainer
@@ -56,6 +62,15 @@ class Setup:
     def train(self, steps):
         """``steps`` batches through RecBole's own training loop, loading them included."""
         Trainer._train_epoch(self.trainer, _First(self.train_data, steps), 0)
+
+    def update(self):
+        self.trainer.update_importance(self.train_data)
+
+    def guide_at_random(self):
+        """Leave the warm-up with importance of no meaning, which costs nothing to compute."""
+        table = ImportanceTable(self.dataset.item_seq_len, self.dataset.max_item_list_len)
+        table.values = torch.rand(len(table.values))
+        self.train_data.set_importance(table)
 
     def evaluate(self):
         return self.trainer.evaluate(self.valid_data, load_best_model=False)
@@ -113,14 +128,14 @@ def benchmark_step(args):
     plain = Setup(args, "EC4SRec", **NO_CONTRAST)
     warm = Setup(args, "EC4SRec")
     guided = Setup(args, "EC4SRec")
-    guided.trainer.update_importance(guided.train_data)
+    guided.update()
     sides = {
         "stock": anomaly(True, lambda: stock.train(steps)),
         "stock, anomaly detection off": lambda: stock.train(steps),
         "plain": lambda: plain.train(steps),
         "warm": lambda: warm.train(steps),
         "guided": lambda: guided.train(steps),
-        "update": lambda: guided.trainer.update_importance(guided.train_data),
+        "update": guided.update,
     }
     seconds = alternate(sides, args.repeats)
     epoch = stock.steps_per_epoch / steps
@@ -136,6 +151,172 @@ def benchmark_step(args):
     note = "peer: an EC4SRec epoch, all three contrastive losses"
     row("importance update, ertrl+ included", seconds["guided"], seconds["update"], epoch, 1, note)
     _distance(guided, statistics.median(seconds["guided"]) / steps)
+
+
+def benchmark_sequences(args):
+    """Training with ``train_on: sequences``: an epoch has another number of steps, of users."""
+    stock = Setup(args, "SASRec")
+    plain = Setup(args, "EC4SRec", train_on="sequences", **NO_CONTRAST)
+    guided = Setup(args, "EC4SRec", train_on="sequences")
+    guided.update()
+    seconds = alternate(
+        {
+            "stock": anomaly(True, lambda: stock.train(args.steps)),
+            "plain": lambda: plain.train(args.steps),
+            "guided": lambda: guided.train(args.steps),
+            "update": guided.update,
+        },
+        args.repeats,
+    )
+    header()
+    _sequence_rows(args.steps, seconds, stock.steps_per_epoch, guided.steps_per_epoch)
+    note = "peer: a guided epoch with train_on: sequences"
+    row("importance update", seconds["guided"], seconds["update"], guided.steps_per_epoch / args.steps, 1, note)
+
+
+def _sequence_rows(steps, seconds, stock_epoch, our_epoch):
+    scales = stock_epoch / steps, our_epoch / steps
+    note = f"peer: RecBole SASRec as it comes, {steps} of {stock_epoch} steps; ours: {steps} of {our_epoch} steps"
+    row("SASRec epoch, train_on: sequences", seconds["stock"], seconds["plain"], *scales, note)
+    row("EC4SRec epoch, guided, train_on: sequences", seconds["stock"], seconds["guided"], *scales, note)
+
+
+class Elsewhere:
+    """A :class:`Setup` in a process of its own, which tells its peak memory; what is called of it is done there."""
+
+    def __init__(self, args, model, **settings):
+        self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        self.steps_per_epoch = self._pool.submit(_set_up, args, model, settings).result()
+
+    def call(self, method, *arguments):
+        """Call a method of the setup there."""
+        self._pool.submit(_call, method, *arguments).result()
+
+    def memory(self):
+        """Peak so far, in GiB."""
+        return self._pool.submit(_memory).result()
+
+    def close(self):
+        self._pool.shutdown()
+
+
+def _set_up(args, model, settings):
+    global _setup
+    torch.set_num_threads(args.threads)
+    _setup = Setup(args, model, **settings)
+    torch.autograd.set_detect_anomaly(model == "SASRec")
+    return _setup.steps_per_epoch
+
+
+def _call(method, *arguments):
+    getattr(_setup, method)(*arguments)
+
+
+def _memory():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+@contextmanager
+def _movielens_size(args):
+    """The arguments for data like MovieLens-1M's, and how long sequences are there."""
+    with tempfile.TemporaryDirectory() as folder:
+        like_ml1m.write(folder, 1)
+        changed = {**vars(args), "data_path": folder, "dataset": like_ml1m.NAME}
+        yield argparse.Namespace(**changed), {"MAX_ITEM_LIST_LENGTH": 200}
+
+
+def benchmark_long(args):
+    """Training with ``train_on: sequences`` at MovieLens-1M's size and length 200, every side in a process."""
+    with _movielens_size(args) as (args, length):
+        ours = {"train_on": "sequences", **length}
+        stock = Elsewhere(args, "SASRec", **length)
+        plain = Elsewhere(args, "EC4SRec", **ours, **NO_CONTRAST)
+        guided = Elsewhere(args, "EC4SRec", **ours, ertrl_max_candidates=5)  # built sooner; a draw costs the same
+        guided.call("guide_at_random")
+        steps = min(args.steps, 4)
+        sides = {"stock": stock, "plain": plain, "guided": guided}
+        seconds = alternate({name: lambda side=side: side.call("train", steps) for name, side in sides.items()}, 2)
+        header()
+        _sequence_rows(steps, seconds, stock.steps_per_epoch, guided.steps_per_epoch)
+        print("\npeak memory: " + ", ".join(f"{name} {side.memory():.2f} GiB" for name, side in sides.items()))
+        for side in sides.values():
+            side.close()
+
+
+def benchmark_long_update(args):
+    """An importance update there, of a part of the users: scores scaled by instances, distributions by pairs."""
+    with _movielens_size(args) as (args, length):
+        setup = Setup(args, "EC4SRec", train_on="sequences", **length)
+        dataset, most = setup.dataset, setup.config["ertrl_max_candidates"]
+        user = dataset.inter_feat[dataset.uid_field].numpy()
+        chosen = np.random.default_rng(1).choice(np.unique(user), args.users, replace=False)
+        part = dataset.copy(dataset.inter_feat[np.flatnonzero(np.isin(user, chosen))])
+        index, of_all = (_same_target(each) for each in (part, dataset))
+        pairs, all_pairs = (int(np.minimum(each.n_candidates, most).sum()) for each in (index, of_all))
+        found = {}
+
+        def scores():
+            found["table"] = setup.trainer.explainer.table(part, torch.device("cpu"))
+
+        def distributions():
+            GuidedRetrieval(
+                index, part.item_sequences, found["table"], dataset.item_num, "anchor", most, np.random.default_rng(1)
+            )
+
+        seconds = alternate({"scores": scores, "distributions": distributions}, 1)
+        for name, some, whole in (("scores", len(part), len(dataset)), ("distributions", pairs, all_pairs)):
+            took = statistics.median(seconds[name]) * whole / some
+            print(f"\n{name} of an update: {took:.0f} s, scaled from {some} of {whole}", flush=True)
+
+
+def _same_target(dataset):
+    return SameTargetIndex(dataset.inter_feat[dataset.iid_field], dataset.inter_feat[dataset.uid_field])
+
+
+def benchmark_protocols(args):
+    """Evaluation that leaves out what the user already has, beside one that ranks all items."""
+    header()
+    for model in ("EC4SRec", "SASRec"):
+        everything, unseen = Setup(args, model), Setup(args, model, repeatable=False)
+        unseen.model.load_state_dict(everything.model.state_dict())
+        seconds = alternate({"peer": everything.evaluate, "ours": unseen.evaluate}, args.repeats)
+        note = "peer: repeatable: True"
+        row(f"evaluation of {model}, repeatable: False", seconds["peer"], seconds["ours"], note=note)
+
+
+class Operations(TorchDispatchMode):
+    """Counts the operations of PyTorch."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += 1
+        return function(*args, **(kwargs or {}))
+
+
+def benchmark_loader(args):
+    """A batch of 256 as the loader gives it, with its views, guided: milliseconds and operations."""
+    loaders = {"RecBole's TrainDataLoader": Setup(args, "SASRec").train_data}
+    for train_on in ("prefixes", "sequences"):
+        setup = Setup(args, "EC4SRec", train_on=train_on)
+        setup.guide_at_random()
+        iter(setup.train_data)
+        loaders[f"guided, train_on: {train_on}"] = setup.train_data
+
+    def load(loader, index):
+        batch = loader.collate_fn(index)
+        return batch.with_views() if hasattr(batch, "with_views") else batch
+
+    rng = np.random.default_rng(1)
+    index = {name: rng.integers(loader.sample_size, size=(20, 256)).tolist() for name, loader in loaders.items()}
+    work = {name: lambda name=name: [load(loaders[name], rows) for rows in index[name]] for name in loaders}
+    seconds = alternate(work, args.repeats)
+    print("\n| loader | a batch of 256 | operations |\n| --- | --- | --- |")
+    for name, loader in loaders.items():
+        with Operations() as operations:
+            load(loader, index[name][0])
+        milliseconds = statistics.median(seconds[name]) / len(index[name]) * 1e3
+        print(f"| {name} | {milliseconds:.2f} ms | {operations.count} |", flush=True)
 
 
 def _distance(setup, step_seconds):
@@ -262,9 +443,7 @@ def benchmark_augmentation(args):
     rows = torch.arange(4096)
     item_seq, lengths = setup.dataset.item_sequences(rows)
     importance = torch.rand(item_seq.shape, generator=torch.Generator().manual_seed(1))
-    guided = operators.GuidedAugmentation(
-        ("crop", "mask", "reorder"), ("crop", "mask"), {"mu_e": 0.5}, setup.dataset.item_num
-    )
+    words = {"positive": ("crop", "mask", "reorder"), "negative": ("crop", "mask")}
     rng = np.random.default_rng(1)
 
     def loop():
@@ -284,9 +463,8 @@ def benchmark_augmentation(args):
             [torch.tensor(view + [0] * (50 - len(view))) for view in (views[first], views[second], negative)]
 
     def batch():
-        generator = torch.Generator().manual_seed(1)
-        guided.positive(item_seq, lengths, importance, generator)
-        guided.negative(item_seq, lengths, importance, generator)
+        size, drawn_by, mask_id = item_seq.shape, np.random.default_rng(1), setup.dataset.item_num
+        DrawnViews(words, True, importance, *size, drawn_by, {"mu_e": 0.5}, mask_id).make(item_seq, lengths)
 
     seconds = alternate({"loop": loop, "ours": batch}, args.repeats)
     header()
@@ -297,15 +475,15 @@ def benchmark_retrieval(args):
     setup = Setup(args, "EC4SRec")
     dataset = setup.dataset
     table = setup.trainer.explainer.table(dataset, torch.device("cpu"))
-    index = SameTargetIndex(dataset.inter_feat["item_id"], dataset.inter_feat["user_id"])
+    index, most = _same_target(dataset), setup.config["ertrl_max_candidates"]
     sample = torch.arange(0, len(dataset), max(1, len(dataset) // 500))
 
     def loop():
         item_seq, lengths = dataset.item_sequences(sample)
         scores = normalise(table.rows(sample), lengths).tolist()
-        for anchor, items, n, score in zip(sample, item_seq.tolist(), lengths.tolist(), scores):
-            count = min(int(index.n_candidates[anchor]), 100)
-            candidates = index.candidate(anchor.expand(count), torch.arange(count))
+        for anchor, items, n, score in zip(sample.tolist(), item_seq.tolist(), lengths.tolist(), scores):
+            count = min(int(index.n_candidates[anchor]), most)
+            candidates = index.candidate(np.full(count, anchor), np.arange(count))
             a = set(items[:n])
             value = {}
             for v, s in zip(items[:n], score):
@@ -316,7 +494,8 @@ def benchmark_retrieval(args):
                 len(both) / len(a | b) * sum(value[v] for v in both)
 
     def ours():
-        GuidedRetrieval(index, dataset.item_sequences, table, dataset.item_num)
+        rng = np.random.default_rng(1)
+        GuidedRetrieval(index, dataset.item_sequences, table, dataset.item_num, "anchor", most, rng)
 
     seconds = alternate({"loop": loop, "ours": ours}, max(1, args.repeats // 2))
     header()
@@ -365,7 +544,7 @@ def benchmark_compile(args):
     for layer in compiled.model.backbone.model.trm_encoder.layer:
         layer.feed_forward.compile(dynamic=True)
     for setup in (plain, compiled):
-        setup.trainer.update_importance(setup.train_data)
+        setup.update()
     start = perf_counter()
     compiled.train(1)
     note = f"peer: the same, compiled by torch.compile, which takes {perf_counter() - start:.0f} s"
@@ -452,6 +631,11 @@ def benchmark_recommend(args):
 
 SECTIONS = {
     "step": benchmark_step,
+    "sequences": benchmark_sequences,
+    "long": benchmark_long,
+    "long_update": benchmark_long_update,
+    "protocols": benchmark_protocols,
+    "loader": benchmark_loader,
     "evaluation": benchmark_evaluation,
     "update": benchmark_update,
     "explainers": benchmark_explainers,
@@ -473,6 +657,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--steps", type=int, default=10, help="training steps a turn")
     parser.add_argument("--captum_instances", type=int, default=128)
+    parser.add_argument("--users", type=int, default=200, help="whose update long_update measures")
     parser.add_argument("--only", help=f"some of {','.join(SECTIONS)}")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

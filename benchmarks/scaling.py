@@ -45,9 +45,9 @@ def measure(folder, steps, settings, threads):
     from recbole.config import Config
     from recbole.data import create_dataset, data_preparation
     from recbole.trainer import Trainer
-    from recbole.utils import get_model, get_trainer, init_seed
+    from recbole.utils import get_trainer, init_seed
 
-    import recbole_ec4srec  # noqa: F401
+    from recbole_ec4srec.training.build import build_model
 
     torch.set_num_threads(threads)
     paths = {"data_path": str(folder), "checkpoint_dir": str(folder), "show_progress": False}
@@ -64,7 +64,7 @@ def measure(folder, steps, settings, threads):
     lap("read")
     train_data, _, _ = data_preparation(config, dataset)
     lap("build")
-    model = get_model("EC4SRec")(config, train_data._dataset)
+    model = build_model(config, train_data._dataset)
     trainer = get_trainer(config["MODEL_TYPE"], "EC4SRec")(config, model)
     start = perf_counter()
 
@@ -118,7 +118,8 @@ def ertrl(folder, threads):
     train_data.set_importance(table)
     seconds = perf_counter() - start
     added = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
-    pairs = len(train_data._retrieval._cumulative)
+    candidates = train_data.views.retrieval.index.n_candidates
+    pairs = int(np.minimum(candidates, config["ertrl_max_candidates"]).sum())
     report("ertrl+", {"instances": len(table), "pairs": pairs, "seconds": seconds, "memory it adds (GiB)": added})
 
 
