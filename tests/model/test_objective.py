@@ -104,7 +104,7 @@ def test_the_loader_makes_the_views_that_a_term_takes_and_no_others(experiment, 
 
 def test_a_term_is_given_next_items_and_which_instances_have_a_negative_view(experiment):
     register_loss(term(views=("cl_neg",)))
-    e = experiment(lambda_mine=1, mask_same_target=True)
+    e = experiment(lambda_mine=1, same_target="ignored")
     batch = batch_of(e, guided=True)
     e.model.calculate_loss(batch)
     given = length.called[1]
