@@ -26,7 +26,6 @@ from recbole.utils import ModelType, get_model
 
 from recbole_ec4srec import model
 from recbole_ec4srec.config import keys, recbole_keys, variants
-from recbole_ec4srec.config.objective import RETIRED
 from recbole_ec4srec.config.properties import properties_dir
 from recbole_ec4srec.config.rules import did_you_mean
 from recbole_ec4srec.config.variants import ALIASES, canonical_name
@@ -222,7 +221,7 @@ def get_final_config_dict(original: Callable, config: Config) -> dict[str, Any]:
     compat.read_the_order(final, given)
     packages = {cls.__module__.partition(".")[0] for cls in _readers(config.model_class, final)}
     known_classes = packages <= {"recbole", "recbole_ec4srec"}
-    known = known_keys(config) | {*keys.KEYS, RETIRED}
+    known = known_keys(config) | set(keys.KEYS)
     recbole_keys.refuse_unknown({**config.file_config_dict, **config.variable_config_dict}, known, known_classes)
     recbole_keys.warn_of_unknown(config.cmd_config_dict, known)
     keys.validate_common(final)

@@ -13,6 +13,7 @@ from key_values import BAD
 from recbole.config import Config
 
 from recbole_ec4srec import ConfigError
+from recbole_ec4srec.commands.arguments import check_settings
 from recbole_ec4srec.commands.run_recbole import main as run_recbole_command
 from recbole_ec4srec.config.keys import EXPLAINERS, KEYS, validate
 from recbole_ec4srec.config.objective import ADDED_DEFAULTS, loss_weights, same_target, setting
@@ -131,7 +132,7 @@ def test_values_from_the_command_line_are_read_as_what_they_mean(argument, value
 
 @pytest.mark.parametrize(
     ("wrong", "right"),
-    [("num_update", "num_updates"), ("lamda_cl_pos", "lambda_cl_pos"), ("mask_same_targets", "mask_same_target")],
+    [("num_update", "num_updates"), ("lamda_cl_pos", "lambda_cl_pos"), ("same_targets", "same_target")],
 )
 def test_a_misspelt_key_is_refused_with_the_right_spelling(wrong, right):
     assert refusal(**{wrong: 1}) == f"{wrong}: no such key; did you mean {right}?"
@@ -142,6 +143,7 @@ def test_mask_same_target_of_older_files_is_read_as_same_target(old, new, tmp_pa
     (tmp_path / "old.yaml").write_text(f"mask_same_target: {old}\n")
     assert Config("EC4SRec", "no-such-data", [str(tmp_path / "old.yaml")])["same_target"] == new
     assert ("mask_same_target: True is read as same_target: ignored" in caplog.text) == old
+    check_settings([f"--mask_same_target={old}"])  # on a command line as well
 
 
 @pytest.mark.parametrize("value", [None, 1, "yes"])
