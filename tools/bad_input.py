@@ -339,6 +339,18 @@ SETTINGS = [
         "num_updates: got 2, allowed is 0 for DuoRec: with another value it is another model, see EC4SRec",
     ),
     (
+        "hard negatives in a loss that has none",
+        {},
+        "--guided_negatives=hard --view_loss=recommendation",
+        "guided_negatives: got 'hard', allowed is attract with view_loss: recommendation, which contrasts nothing",
+    ),
+    (
+        "an older key beside the one in its place",
+        {},
+        "--mask_same_target=True --same_target=positive",
+        "mask_same_target: got True, allowed is False with same_target: positive, the key that has taken its place",
+    ),
+    (
         "scores that are not told",
         {},
         "--explainer=oracle",

@@ -35,6 +35,7 @@ BAD = {
     "mu_m": SHARE,
     "mu_r": SHARE,
     "mu_e": [0, *SHARE],
+    "importance_scope": WORD,
     "ertrl_score": WORD,
     "ertrl_max_candidates": BAD_COUNT,
     "sim": WORD,
@@ -46,7 +47,9 @@ BAD = {
     "lambda_sl_pos": AT_LEAST_0,
     "view_loss": WORD,
     "second_pass": BAD_FLAG,
-    "mask_same_target": BAD_FLAG,
+    "guided_negatives": WORD,
+    "tau_neg": ABOVE_0,
+    "same_target": WORD,
     "warmup": ["Xyz", ["cl", "cl"], ["cl_pos"], 1, {}, [None]],
     "num_updates": [-1, 1.5, 1.0, *NO_NUMBERS],
     "update_epochs": [0, [0], [-1], [2, 2], [1.5], [True], True, "Xyz", ["Xyz"], 2.0, {}, [None]],
@@ -224,6 +227,9 @@ MORE = {
 
 # What does not go together: (model, settings, the key that the message begins with).
 PARTNERS = [
+    ("EC4SRec", {"guided_negatives": "hard", "view_loss": "recommendation"}, "guided_negatives"),
+    ("EC4SRec", {"mask_same_target": 1}, "mask_same_target"),
+    ("EC4SRec", {"mask_same_target": True, "same_target": "positive"}, "mask_same_target"),
     ("SASRec", {"topk": [5]}, "valid_metric"),
     ("SASRec", {"valid_metric": "MAP@10"}, "valid_metric"),
     ("SASRec", {"metrics": ["AUC"], "valid_metric": "AUC"}, "eval_args.mode"),
@@ -268,6 +274,7 @@ TOGETHER = [
     ("SASRec", {"loss_type": "BPR", "train_neg_sample_args": {"sample_num": 2}}),
     ("SASRec", {"loss_type": "BPR", "train_neg_sample_args": {"distribution": "popularity", "alpha": 0.5}}),
     ("EC4SRec", {"loss_type": "BPR"}),
+    ("EC4SRec", {"mask_same_target": True, "same_target": "ignored"}),
     ("GRU4Rec", {"n_heads": 7, "hidden_size": 64}),
     ("MultiVAE", {"train_neg_sample_args": None}),
     ("NeuMF", {"train_neg_sample_args": None}),

@@ -23,6 +23,8 @@ DESCRIPTIONS = {
         "mu_m": "random mask hides floor(mu_m · n) items",
         "mu_r": "random reorder shuffles floor(mu_r · n) adjacent items",
         "mu_e": "guided operators act on floor(mu_e · n) items",
+        "importance_scope": "`context`: the last item is not ranked; positive views keep it, negative ones lose it; "
+        "[formula](method.md#beyond-the-paper)",
         "ertrl_score": "whose importance scores weight the candidates of guided retrieval (ertrl+)",
         "ertrl_max_candidates": "number of candidates that guided retrieval draws from, at most; limits memory",
     },
@@ -36,7 +38,11 @@ DESCRIPTIONS = {
         "lambda_sl_pos": "weight of L_sl+",
         "view_loss": "`recommendation` is a control: positive views are additional training data",
         "second_pass": "compute h_u of L_sl and L_sl+ in a second forward pass, with another dropout mask",
-        "mask_same_target": "do not use sequences with the same next item as negatives of each other",
+        "guided_negatives": "`hard`: negative views are further negatives in L_cl+, and there is no L_cl-; "
+        "[formula](method.md#beyond-the-paper)",
+        "tau_neg": "temperature of negative views with `guided_negatives: hard`",
+        "same_target": "what sequences of the batch with the same next item are for each other; "
+        "[formula](method.md#beyond-the-paper)",
     },
     "Schedule": {
         "warmup": "contrastive losses before the first importance update",

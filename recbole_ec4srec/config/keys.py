@@ -8,12 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from functools import partial
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
 from recbole.utils import ModelType
 
-from recbole_ec4srec.config.objective import ADDED_DEFAULTS, NEGATIVE, POSITIVE, operator_words, warmup_losses
+from recbole_ec4srec.config.objective import (
+    ADDED_DEFAULTS,
+    ALL,
+    ATTRACT,
+    CONTEXT,
+    GUIDED_NEGATIVES,
+    HARD,
+    IGNORED,
+    IMPORTANCE_SCOPE,
+    NEGATIVE,
+    POSITIVE,
+    RETIRED,
+    SAME_TARGET,
+    operator_words,
+    same_target,
+    warmup_losses,
+)
 from recbole_ec4srec.config.recbole_keys import GENERAL, WHOLE, listed
 from recbole_ec4srec.config.rules import FLAG, Number, Rule, Value, Words, check, one_of, refuse
 from recbole_ec4srec.config.variants import VARIANTS
@@ -68,6 +85,7 @@ KEYS: dict[str, Rule] = {
     "mu_m": Number(0, 1),
     "mu_r": Number(0, 1),
     "mu_e": Number(0, 1, above=True),
+    IMPORTANCE_SCOPE: one_of(ALL, CONTEXT),
     "ertrl_score": one_of("anchor", "candidate"),
     "ertrl_max_candidates": Number(1, integer=True),
     # losses
@@ -79,8 +97,10 @@ KEYS: dict[str, Rule] = {
     "lambda_cl_neg": Number(0),
     "lambda_sl_pos": Number(0),
     "view_loss": one_of("contrastive", "recommendation"),
+    GUIDED_NEGATIVES: one_of(ATTRACT, HARD),
+    "tau_neg": Number(0, above=True),
     "second_pass": FLAG,
-    "mask_same_target": FLAG,
+    SAME_TARGET: one_of(NEGATIVE, IGNORED, POSITIVE),
     # schedule
     "train_on": one_of(PREFIXES, SEQUENCES),
     "warmup": Words(warmup_losses, empty=True),
@@ -153,6 +173,9 @@ def validate(model: str, config: dict) -> None:
         if key not in config and key not in ADDED_DEFAULTS:
             raise ConfigError(f"{key}: missing; {model} needs {rule}")
         config[key] = check(key, config.get(key, ADDED_DEFAULTS.get(key)), rule)
+    _read_retired(config)
+    if config[GUIDED_NEGATIVES] == HARD and config["view_loss"] != "contrastive":
+        refuse(GUIDED_NEGATIVES, HARD, f"{ATTRACT} with view_loss: {config['view_loss']}, which contrasts nothing")
     for key, value in VARIANTS.get(model, {}).items():
         if config[key] != value:
             refuse(key, config[key], f"{value!r} for {model}: with another value it is another model, see EC4SRec")
@@ -160,6 +183,15 @@ def validate(model: str, config: dict) -> None:
         refuse("oracle_scores", "", "a field of the interactions or a file, for explainer: oracle")
     check("loss_type", config.get("loss_type"), one_of("CE", "BPR"))
     _check_schedule(check("epochs", config["epochs"], WHOLE), config["num_updates"], config["update_epochs"])
+
+
+def _read_retired(config: dict) -> None:
+    """``mask_same_target`` as the value of ``same_target`` that it means."""
+    if RETIRED in config and check(RETIRED, config[RETIRED], FLAG):
+        if config[SAME_TARGET] == POSITIVE:
+            refuse(RETIRED, True, f"False with {SAME_TARGET}: {POSITIVE}, the key that has taken its place")
+        config[SAME_TARGET] = same_target(config)
+        getLogger().warning(f"{RETIRED}: True is read as {SAME_TARGET}: {IGNORED}, the key that has taken its place")
 
 
 def _check_schedule(epochs: int, num_updates: int, update_epochs: list[int]) -> None:

@@ -8,11 +8,19 @@ operators.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Callable
 
 WARM_UP, GUIDED = "warm-up", "guided"
 POSITIVE, NEGATIVE = "positive", "negative"
+
+#: Keys beyond the paper, with what a configuration that is older than they are means; their words.
+IMPORTANCE_SCOPE, ALL, CONTEXT = "importance_scope", "all", "context"
+GUIDED_NEGATIVES, ATTRACT, HARD = "guided_negatives", "attract", "hard"
+SAME_TARGET, IGNORED = "same_target", "ignored"  # and NEGATIVE, POSITIVE
+#: Still read: the flag that was there before ``same_target``; True means ``ignored``.
+RETIRED = "mask_same_target"
+_BEFORE: dict[str, Any] = {IMPORTANCE_SCOPE: ALL, GUIDED_NEGATIVES: ATTRACT, "tau_neg": 1.0, SAME_TARGET: NEGATIVE}
 
 #: The name of the instances themselves among the views.
 ANCHOR = ""
@@ -34,6 +42,7 @@ class LossTerm:
             representations ``[B, d]`` by name, in the order of :attr:`views`; ``given`` is a
             :class:`~recbole_ec4srec.model.objective.Given`.
         default: of the weight, if the key is new.
+        only_with: other keys and the value that each must have for the term to take part.
     """
 
     name: str
@@ -42,10 +51,13 @@ class LossTerm:
     weight_key: str
     function: Callable
     default: float = 0.0
+    only_with: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def weight(self, config: Mapping[str, Any]) -> float:
-        """Its weight in a configuration; its default if the configuration is older than the term."""
-        return float(_setting(config, self.weight_key))
+        """Its weight in a configuration, 0 where it takes no part; its default if the configuration is older than the
+        term."""
+        takes_part = all(setting(config, key) == value for key, value in self.only_with.items())
+        return float(setting(config, self.weight_key)) if takes_part else 0.0
 
 
 @dataclass(frozen=True)
@@ -69,7 +81,8 @@ class Operator:
         masks: it puts the mask item ``[m]`` in.
         default: of the ratio, if the key is new.
         length: ``length(item_seq_len [B], ratio)``, numpy arrays, gives the lengths of the views without making them;
-            without it a GPU encodes these views with all of their padding.
+            with ``guided``, ``ranked [B]`` (:attr:`~recbole_ec4srec.data.augmentation.Importance.ranked`) comes after
+            them. Without it a GPU encodes these views with all of their padding.
     """
 
     name: str
@@ -87,7 +100,7 @@ class Operator:
 
     def ratio(self, config: Mapping[str, Any]) -> float:
         """Its ratio in a configuration; its default if the configuration is older than the operator."""
-        return _setting(config, self.ratio_key)
+        return setting(config, self.ratio_key)
 
 
 #: Every :class:`LossTerm` and every :class:`Operator`, by name.
@@ -97,8 +110,16 @@ OPERATORS: dict[str, Operator] = {}
 ADDED_DEFAULTS: dict[str, Any] = {}
 
 
-def _setting(config, key):
-    return config[key] if key in config else ADDED_DEFAULTS[key]
+def setting(config: Mapping[str, Any], key: str) -> Any:
+    """The value of a key; what a configuration means that is older than the key, as those in checkpoints may be."""
+    return config[key] if key in config else {**_BEFORE, **ADDED_DEFAULTS}[key]
+
+
+def same_target(config: Mapping[str, Any]) -> str:
+    """The value of the key of this name, in whose place older configurations have ``mask_same_target``."""
+    value = setting(config, SAME_TARGET)
+    masked = RETIRED in config and config[RETIRED]
+    return IGNORED if masked and value == NEGATIVE else value
 
 
 def loss_weights(config: Mapping[str, Any], guided: bool) -> dict[str, float]:

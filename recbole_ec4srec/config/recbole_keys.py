@@ -24,6 +24,7 @@ from recbole.data.dataset import Dataset
 from recbole.evaluator import metric_types, metrics_dict
 from recbole.utils import EvaluatorType, InputType, ModelType, argument_list
 
+from recbole_ec4srec.config.objective import RETIRED
 from recbole_ec4srec.config.rules import (
     DictOf,
     Either,
@@ -351,8 +352,8 @@ def listed() -> frozenset[str]:
 
 
 def known(own: Iterable[str]) -> set[str]:
-    """All keys of RecBole, the ``own`` keys of a configuration, and those of :func:`register_keys`."""
-    return {*own, *GENERAL, *listed(), *UNLISTED, *_REGISTERED} - _UNREAD
+    """All keys of RecBole, the ``own`` keys of a configuration, those of :func:`register_keys`, and :data:`RETIRED`."""
+    return {*own, *GENERAL, *listed(), *UNLISTED, *_REGISTERED, RETIRED} - _UNREAD
 
 
 def _unknown(given: Iterable, own: Iterable[str], cutoff: float = 0.0) -> Iterator[ConfigError]:

@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_ec4srec.config.objective import ALL, CONTEXT
+
 #: ``(item_seq [B, L], item_seq_len [B])``
 Sequences = tuple[Tensor, Tensor]
 
@@ -30,31 +32,42 @@ class Importance(NamedTuple):
 
     Attributes:
         scores: raw attributions, ``[B, L]``, 0 on padding.
-        ranks: the rank of every item by its score, 0 the least important, ``[B, L]``; padding ranks last.
+        ranks: the rank of every item by its score, 0 the least important, ``[B, L]``; padding ranks last, and before it
+            an item that is not ranked by its score.
+        ranked: how many items are ranked by their scores, ``[B]``.
     """
 
     scores: Tensor
     ranks: Tensor
+    ranked: Tensor
 
     @classmethod
-    def of(cls, scores: Tensor, item_seq_len: Tensor, noise: Tensor | None = None) -> Importance:
-        """With the ranks of :func:`importance_ranks`."""
-        return cls(scores, importance_ranks(scores, item_seq_len, noise))
+    def of(cls, scores: Tensor, item_seq_len: Tensor, noise: Tensor | None = None, scope: str = ALL) -> Importance:
+        """With the ranks of :func:`importance_ranks`, of all items or (``scope: context``) of all but the last."""
+        ranked = ranked_count(item_seq_len, scope)
+        return cls(scores, importance_ranks(scores, ranked, noise), ranked)
 
 
-def importance_ranks(scores: Tensor, item_seq_len: Tensor, noise: Tensor | None = None) -> Tensor:
-    """The rank of every item by its score, 0 the least important, ``[B, L]``; padding ranks last.
+def ranked_count(item_seq_len: _Lengths, scope: str) -> _Lengths:
+    """How many items of each sequence are ranked (``importance_scope``), ``[B]``, on the host or a device: with
+    ``context`` all but the last, which is ranked where it is alone."""
+    return (item_seq_len - 1).clip(min=1) if scope == CONTEXT else item_seq_len
+
+
+def importance_ranks(scores: Tensor, ranked: Tensor, noise: Tensor | None = None) -> Tensor:
+    """The rank of every item by its score, 0 the least important, ``[B, L]``.
 
     Of equally important items the one of less ``noise [B, L]``, uniform in [0, 1), ranks lower, or without noise the
-    older one.
+    older one. Places from ``ranked [B]`` on rank after the others, in their order: padding, where that is the lengths.
     """
     place = _places(scores)
     noise = place / scores.shape[1] if noise is None else noise
     # One key: a double holds the noise below the digits of a score, which is a float.
     scores = scores.float().double()
     keys = torch.addcmul(scores, noise.double(), scores.abs() * 2**-25 + 2**-160)
-    keys = keys.masked_fill(place >= item_seq_len.unsqueeze(1), torch.inf)
-    return _inverse(argsort(keys), place)
+    width, beyond = scores.shape[1], 2.0**200  # a float is less than 2 ** 128
+    others = torch.arange(0, width * beyond, beyond, dtype=torch.double, device=scores.device)
+    return _inverse(argsort(torch.where(place < ranked.unsqueeze(1), keys, others)), place)
 
 
 def item_count(ratio: float, item_seq_len: _Lengths) -> _Lengths:
@@ -69,10 +82,9 @@ def _fraction(ratio):
     return Fraction(ratio).limit_denominator(10**9)
 
 
-def _but_one(ratio, item_seq_len):
-    """:func:`item_count`, but never all items, ``[B, 1]``."""
-    count = item_count(ratio, item_seq_len) if _fraction(ratio) < 1 else item_seq_len - 1
-    return count.unsqueeze(1)
+def _but_one(ratio, of, item_seq_len):
+    """:func:`item_count` of ``of [B]`` items, but fewer than ``item_seq_len [B]``, which is as many or more."""
+    return item_count(ratio, of) if _fraction(ratio) < 1 else item_seq_len - 1
 
 
 def argsort(keys: Tensor) -> Tensor:
@@ -104,6 +116,11 @@ def _close_up(item_seq, kept):
     return view.narrow(1, 1, item_seq.shape[1])
 
 
+def keep(item_seq: Tensor, kept: Tensor) -> Sequences:
+    """The items where ``kept [B, L]`` is true, which it may not be on padding, closed up to the left; their lengths."""
+    return _close_up(item_seq, kept), kept.sum(1)
+
+
 def _stretch(item_seq_len, size, noise):
     """Where a random contiguous sub-sequence of ``size [B]`` items begins and where it has ended, both ``[B, 1]``."""
     start = (noise.select(1, -1) * (item_seq_len - size + 1)).long()
@@ -121,7 +138,7 @@ def mask(item_seq: Tensor, item_seq_len: Tensor, ratio: float, mask_id: int, noi
     """``floor(ratio * n)`` random items, but never all, become ``mask_id``."""
     place = _places(item_seq)
     keys = torch.where(place < item_seq_len.unsqueeze(1), noise.narrow(1, 0, len(place)), place + 1.0)
-    hidden = _inverse(argsort(keys), place) < _but_one(ratio, item_seq_len)
+    hidden = _inverse(argsort(keys), place) < _but_one(ratio, item_seq_len, item_seq_len).unsqueeze(1)
     return item_seq.masked_fill(hidden, mask_id), item_seq_len.clone()
 
 
@@ -134,19 +151,24 @@ def reorder(item_seq: Tensor, item_seq_len: Tensor, ratio: float, noise: Tensor)
     return item_seq.gather(1, argsort(keys)), item_seq_len.clone()
 
 
+# The guided operators. The items that they take are counted among those that are ranked. With ``importance_scope:
+# context`` the last item ranks above all that are, so that what takes the least important items leaves it where it is;
+# only emask- takes the most important ones, and takes it besides.
+
+
 def ecrop_positive(
     item_seq: Tensor, item_seq_len: Tensor, importance: Importance, ratio: float, noise: Tensor | None = None
 ) -> Sequences:
-    """ecrop+: the sequence without its ``k = floor(ratio * n)`` least important items (at least one stays)."""
-    k = _but_one(ratio, item_seq_len)
-    return _close_up(item_seq, importance.ranks >= k), item_seq_len - k.squeeze(1)
+    """ecrop+: the sequence without its ``k = floor(ratio * ranked)`` least important items (at least one stays)."""
+    k = _but_one(ratio, importance.ranked, item_seq_len)
+    return _close_up(item_seq, importance.ranks >= k.unsqueeze(1)), item_seq_len - k
 
 
 def ecrop_negative(
     item_seq: Tensor, item_seq_len: Tensor, importance: Importance, ratio: float, noise: Tensor | None = None
 ) -> Sequences:
-    """ecrop-: only the ``k = floor(ratio * n)`` least important items; the whole sequence where k = 0."""
-    k = item_count(ratio, item_seq_len)
+    """ecrop-: only the ``k = floor(ratio * ranked)`` least important items; the whole sequence where k = 0."""
+    k = item_count(ratio, importance.ranked)
     k = torch.where(k > 0, k, item_seq_len)
     return _close_up(item_seq, importance.ranks < k.unsqueeze(1)), k
 
@@ -159,8 +181,9 @@ def emask_positive(
     mask_id: int,
     noise: Tensor | None = None,
 ) -> Sequences:
-    """emask+: the ``k = floor(ratio * n)`` least important items, but never all, become ``mask_id``."""
-    return item_seq.masked_fill(importance.ranks < _but_one(ratio, item_seq_len), mask_id), item_seq_len.clone()
+    """emask+: the ``k = floor(ratio * ranked)`` least important items, but never all, become ``mask_id``."""
+    k = _but_one(ratio, importance.ranked, item_seq_len)
+    return item_seq.masked_fill(importance.ranks < k.unsqueeze(1), mask_id), item_seq_len.clone()
 
 
 def emask_negative(
@@ -171,26 +194,28 @@ def emask_negative(
     mask_id: int,
     noise: Tensor | None = None,
 ) -> Sequences:
-    """emask-: the ``k = floor(ratio * n)`` most important items, but never all, become ``mask_id``."""
-    length = item_seq_len.unsqueeze(1)
-    chosen = (importance.ranks >= length - _but_one(ratio, item_seq_len)) & (importance.ranks < length)
-    return item_seq.masked_fill(chosen, mask_id), item_seq_len.clone()
+    """emask-: the ``k = floor(ratio * ranked)`` most important items, but never all, become ``mask_id``, and with them
+    an item that is not ranked."""
+    first = importance.ranked - _but_one(ratio, importance.ranked, importance.ranked)
+    hidden = (importance.ranks >= first.unsqueeze(1)) & (importance.ranks < item_seq_len.unsqueeze(1))
+    return item_seq.masked_fill(hidden, mask_id), item_seq_len.clone()
 
 
 def ereorder_positive(
     item_seq: Tensor, item_seq_len: Tensor, importance: Importance, ratio: float, noise: Tensor
 ) -> Sequences:
-    """erord+: the ``k = floor(ratio * n)`` least important items are shuffled among their own positions."""
-    rank, k = _places(item_seq), item_count(ratio, item_seq_len).unsqueeze(1)
+    """erord+: the ``k = floor(ratio * ranked)`` least important items are shuffled among their own positions."""
+    rank, k = _places(item_seq), item_count(ratio, importance.ranked).unsqueeze(1)
     by_rank = torch.empty_like(item_seq).scatter_(1, importance.ranks, item_seq)
     source = argsort(torch.where(rank < k, noise.narrow(1, 0, len(rank)) - 1, rank))
     return by_rank.gather(1, source).gather(1, importance.ranks), item_seq_len.clone()
 
 
-# The lengths of views, by the lengths ``[B]`` of their sequences, as the host needs them to group by length.
+# The lengths of views, by the lengths ``[B]`` of their sequences, as the host needs them to group by length; of guided
+# views also by how many items are ranked, ``[B]``, which without it are all.
 
 
-def same_length(item_seq_len: np.ndarray, ratio: float) -> np.ndarray:
+def same_length(item_seq_len: np.ndarray, ratio: float, ranked: np.ndarray | None = None) -> np.ndarray:
     """Of mask, reorder, emask and erord."""
     return item_seq_len
 
@@ -200,12 +225,13 @@ def crop_length(item_seq_len: np.ndarray, ratio: float) -> np.ndarray:
     return np.maximum(item_count(ratio, item_seq_len), 1)
 
 
-def ecrop_positive_length(item_seq_len: np.ndarray, ratio: float) -> np.ndarray:
+def ecrop_positive_length(item_seq_len: np.ndarray, ratio: float, ranked: np.ndarray | None = None) -> np.ndarray:
     """Of ecrop+."""
-    return item_seq_len - np.minimum(item_count(ratio, item_seq_len), item_seq_len - 1)
+    k = item_count(ratio, item_seq_len if ranked is None else ranked)
+    return item_seq_len - np.minimum(k, item_seq_len - 1)
 
 
-def ecrop_negative_length(item_seq_len: np.ndarray, ratio: float) -> np.ndarray:
+def ecrop_negative_length(item_seq_len: np.ndarray, ratio: float, ranked: np.ndarray | None = None) -> np.ndarray:
     """Of ecrop-."""
-    k = item_count(ratio, item_seq_len)
+    k = item_count(ratio, item_seq_len if ranked is None else ranked)
     return np.where(k > 0, k, item_seq_len)

@@ -45,6 +45,14 @@ class ImportanceTable:
         top = torch.where(self.values == highest[instance], position, -1)
         return torch.full((len(self),), -1).scatter_reduce_(0, instance, top, "amax")
 
+    def last_on_top_share(self) -> float | None:
+        """The share of instances of two or more items, in [0, 1], whose last item is the most important one; None
+        without such instances."""
+        lengths = self.offsets.diff()
+        several = lengths > 1
+        on_top = (self.top_items() == lengths - 1)[several]
+        return on_top.float().mean().item() if len(on_top) else None
+
     def not_finite(self) -> int:
         """The number of instances with a score that is no finite number."""
         instance = torch.repeat_interleave(torch.arange(len(self)), self.offsets.diff())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 from torch import Tensor
 
 from recbole_ec4srec.config.keys import add_key
@@ -22,6 +23,7 @@ from recbole_ec4srec.data.augmentation import (
     emask_positive,
     ereorder_positive,
     mask,
+    ranked_count,
     reorder,
     same_length,
 )
@@ -90,3 +92,15 @@ def view_by(
     before = [importance] if operator.guided else []
     after = [mask_id] if operator.masks else []
     return operator.function(*sequences, *before, operator.ratio(ratios), *after, noise)
+
+
+def length_by(operator: Operator, item_seq_len: np.ndarray, ratios: Mapping, scope: str) -> np.ndarray:
+    """The lengths ``[B]`` of an operator's views of sequences of lengths ``[B]``, for one that can tell them.
+
+    Args:
+        ratios: by their keys.
+        scope: ``importance_scope``.
+    """
+    assert operator.length is not None
+    ranked = [ranked_count(item_seq_len, scope)] if operator.guided else []
+    return operator.length(item_seq_len, operator.ratio(ratios), *ranked)

@@ -16,18 +16,20 @@ from recbole.config import Config
 from torch import Tensor
 
 from recbole_ec4srec.config.objective import (
+    IMPORTANCE_SCOPE,
     NEGATIVE,
     NEGATIVE_VIEW,
     OPERATORS,
     POSITIVE,
     loss_weights,
     operator_of,
+    setting,
     views_of,
 )
 from recbole_ec4srec.data.augmentation import Importance
 from recbole_ec4srec.data.dataset import EC4SRecDataset
 from recbole_ec4srec.data.importance import ImportanceTable
-from recbole_ec4srec.data.operators import view_by
+from recbole_ec4srec.data.operators import length_by, view_by
 from recbole_ec4srec.data.retrieval import GuidedRetrieval, RandomRetrieval, SameTargetIndex
 
 _POSITIVE_VIEWS = {False: ("cl_1", "cl_2"), True: ("cl_pos_1", "cl_pos_2")}
@@ -49,7 +51,7 @@ class DrawnViews:
         size: ``B``.
         width: ``L``.
         rng: draws the operators and their noise.
-        settings: have the ratios of the operators.
+        settings: have the ratios of the operators, and perhaps ``importance_scope``.
         mask_id: the id of ``[m]``.
         needed: the names of the views that are asked for, or None for all.
     """
@@ -85,6 +87,7 @@ class DrawnViews:
         # By name and as plain values: a worker process sends them with every batch.
         self._counts = {each.name: int(count) for each, count in zip([*positive, *negative], counts) if count}
         self._ratios = {each.ratio_key: each.ratio(settings) for each in (*positive, *negative)}
+        self._scope = setting(settings, IMPORTANCE_SCOPE)
         place = np.empty_like(order)
         place[order] = np.arange(len(order))
         self._tensors = {"instance": torch.from_numpy(order % size), "place": torch.from_numpy(place)}
@@ -110,7 +113,7 @@ class DrawnViews:
         for operator, of in zip(self._operators(), np.split(of_slots, np.cumsum(list(self._counts.values()))[:-1])):
             if operator.length is None:
                 return {}
-            lengths.append(operator.length(of, operator.ratio(self._ratios)))
+            lengths.append(length_by(operator, of, self._ratios, self._scope))
         ordered = np.concatenate(lengths)[self._tensors["place"].numpy()]
         return self._by_name(ordered.reshape(len(self.names), self.size))
 
@@ -122,7 +125,7 @@ class DrawnViews:
         parts = [sequences.split(counts), lengths.split(counts), self._tensors["noise"].split(counts)]
         if "scores" in self._tensors:
             scores = self._tensors["scores"].index_select(0, instance)
-            importance = Importance.of(scores, lengths, self._tensors["ties"])
+            importance = Importance.of(scores, lengths, self._tensors["ties"], self._scope)
             parts += [part.split(counts) for part in importance]
         made = []
         for operator, seq, n, noise, *scored in zip(self._operators(), *parts):

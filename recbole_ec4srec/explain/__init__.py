@@ -6,7 +6,7 @@ from recbole.config import Config
 
 from recbole_ec4srec.config.keys import CAPTUM, EXPLAINERS, EXPLAINERS_BY_PREFIX, KEYS
 from recbole_ec4srec.errors import ConfigError
-from recbole_ec4srec.explain.attention import Attention
+from recbole_ec4srec.explain.attention import Attention, AttentionNorm
 from recbole_ec4srec.explain.base import Explainer
 from recbole_ec4srec.explain.captum_method import CaptumMethod, IntegratedGradients, captum_class
 from recbole_ec4srec.explain.model_free import Oracle, Random
@@ -17,6 +17,7 @@ from recbole_ec4srec.model.ec4srec import EC4SRec
 __all__ = [
     "EXPLAINERS",
     "Attention",
+    "AttentionNorm",
     "CaptumMethod",
     "Explainer",
     "IntegratedGradients",
@@ -44,6 +45,7 @@ register_explainer(Occlusion, "occlusion")
 register_explainer(Saliency, "saliency")
 register_explainer(IntegratedGradients, "integrated_gradients")
 register_explainer(Attention, "attention")
+register_explainer(AttentionNorm, "attention_norm")
 register_explainer(Random, "random")
 register_explainer(Oracle, "oracle")
 EXPLAINERS_BY_PREFIX[CAPTUM] = captum_class

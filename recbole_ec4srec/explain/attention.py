@@ -1,9 +1,10 @@
-"""Attention: how much the last position looks at each item."""
+"""Attention: how much the last position looks at each item, and how much it gets from it."""
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from recbole.model.layers import MultiHeadAttention, TransformerEncoder
-from torch import Tensor
+from torch import Tensor, nn
 
 from recbole_ec4srec.encoder.backbone import Backbone
 from recbole_ec4srec.explain.base import Explainer, in_parts
@@ -26,19 +27,46 @@ class Attention(Explainer):
     def attribute(
         self, item_seq: Tensor, item_seq_len: Tensor, next_item: Tensor | None = None, user: Tensor | None = None
     ) -> Tensor:
-        """The weights ``[B, L]``, which sum to 1 where the backbone sees the items alone."""
+        """The scores ``[B, L]``; weights sum to 1 where the backbone sees the items alone."""
         with self.inference():
-            parts = [self._weights(*part) for part in in_parts(self.batch_size, item_seq, item_seq_len, user)]
+            parts = [self._scores(*part) for part in in_parts(self.batch_size, item_seq, item_seq_len, user)]
         return self._inside(parts, item_seq_len)
 
-    def _weights(self, item_seq: Tensor, item_seq_len: Tensor, user: Tensor | None) -> Tensor:
+    def _scores(self, item_seq: Tensor, item_seq_len: Tensor, user: Tensor | None) -> Tensor:
         backbone = self.model.backbone
-        softmaxes: list[Tensor] = []  # [B, heads, L, L] each
         layer = [module for module in backbone.modules() if isinstance(module, MultiHeadAttention)][-1]
-        handle = layer.softmax.register_forward_hook(lambda module, inputs, weights: softmaxes.append(weights))
+        seen: dict[nn.Module, Tensor] = {}  # what the parts of the layer gave last
+        handles = [
+            part.register_forward_hook(lambda part, inputs, output: seen.update({part: output}))
+            for part in (layer.softmax, layer.value)
+        ]
         try:
             backbone(item_seq, item_seq_len, user=user)
         finally:
-            handle.remove()
-        last = (item_seq_len - 1).view(-1, 1, 1).expand(-1, 1, item_seq.shape[1])  # [B, 1, L]
-        return backbone.at_items(softmaxes[-1].mean(1).gather(1, last).squeeze(1))
+            for handle in handles:
+                handle.remove()
+        weights = seen[layer.softmax]  # [B, heads, L, L]
+        last = (item_seq_len - 1).view(-1, 1, 1, 1).expand(-1, weights.shape[1], 1, weights.shape[3])
+        return backbone.at_items(self._of_layer(weights.gather(2, last).squeeze(2), seen[layer.value], layer))
+
+    @staticmethod
+    def _of_layer(weights: Tensor, values: Tensor, layer: MultiHeadAttention) -> Tensor:
+        """The scores ``[B, L]`` from the weights ``[B, heads, L]`` of the last position and the values ``[B, L, d]`` of
+        all heads, one after the other."""
+        return weights.mean(1)
+
+
+class AttentionNorm(Attention):
+    """How much the last position gets from each item in the last layer: the norm of the values of all heads, each
+    weighted by its attention, projected by the output matrix and added up ("Attention is Not Only a Weight", Kobayashi
+    et al. 2020).
+
+    The residual path, which adds the last position to itself, and the bias of the projection, which comes from no
+    item, are left out.
+    """
+
+    @staticmethod
+    def _of_layer(weights: Tensor, values: Tensor, layer: MultiHeadAttention) -> Tensor:
+        by_head = values.unflatten(2, (weights.shape[1], -1))  # [B, L, heads, d / heads]
+        weighted = weights.transpose(1, 2).unsqueeze(3) * by_head
+        return F.linear(weighted.flatten(2), layer.dense.weight).norm(dim=2)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from recbole_ec4srec.config.objective import OPERATORS
+from recbole_ec4srec.config.objective import IMPORTANCE_SCOPE, OPERATORS, setting
 from recbole_ec4srec.data import ImportanceTable
 from recbole_ec4srec.data.augmentation import Importance
 from recbole_ec4srec.data.importance import normalise
@@ -59,7 +59,8 @@ def augmentations(importance: ArrayLike, settings: Mapping, rng: np.random.Gener
 
     Args:
         importance: of its n items, ``[n]``, raw.
-        settings: has the operators' ratios: ``mu_c``, ``mu_m``, ``mu_r``, ``mu_e`` and those of operators of your own.
+        settings: has the operators' ratios: ``mu_c``, ``mu_m``, ``mu_r``, ``mu_e`` and those of operators of your own;
+            perhaps ``importance_scope``.
 
     Returns:
         By operator n cells: the number (from 1) of the item that stands in each place, :data:`MASK`, or None in the
@@ -71,7 +72,8 @@ def augmentations(importance: ArrayLike, settings: Mapping, rng: np.random.Gener
     item_seq, item_seq_len, mask_id = torch.arange(1, n + 1).unsqueeze(0), torch.tensor([n]), n + 1
     views: dict[str, list] = {}
     for name, operator in OPERATORS.items():
-        ranked = Importance.of(score, item_seq_len, torch.from_numpy(rng.random((1, n))))
+        scope = setting(settings, IMPORTANCE_SCOPE)
+        ranked = Importance.of(score, item_seq_len, torch.from_numpy(rng.random((1, n))), scope)
         noise = torch.from_numpy(rng.random((1, n + 1)))
         view, length = view_by(operator, (item_seq, item_seq_len), ranked, settings, mask_id, noise)
         kept = view[0, : length[0]].tolist()

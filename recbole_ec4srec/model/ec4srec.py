@@ -13,7 +13,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.model.loss import BPRLoss
 from torch import Tensor
 
-from recbole_ec4srec.config.objective import ANCHOR, LOSSES, NEGATIVE_VIEW, loss_weights, views_of
+from recbole_ec4srec.config.objective import ANCHOR, LOSSES, NEGATIVE_VIEW, loss_weights, same_target, views_of
 from recbole_ec4srec.data.dataloader import PLACE, WINDOW, TrainingBatch
 from recbole_ec4srec.encoder.backbone import Backbone
 from recbole_ec4srec.model.collectives import gather, mean
@@ -36,7 +36,7 @@ class EC4SRec(SequentialRecommender):
         self.loss_type = config["loss_type"]
         self.bpr_loss = BPRLoss()
         self.sim, self.tau, self.tau_cl = config["sim"], config["tau"], config["tau_cl"]
-        self.second_pass, self.mask_same_target = config["second_pass"], config["mask_same_target"]
+        self.second_pass, self.same_target = config["second_pass"], same_target(config)
         self.view_loss = config["view_loss"]
         #: Weights of the terms, by whether training is guided and by name.
         self.weights = {guided: loss_weights(config, guided) for guided in (False, True)}

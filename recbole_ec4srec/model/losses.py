@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from recbole_ec4srec.config.objective import IGNORED, POSITIVE
+
 
 def similarity(a: Tensor, b: Tensor, sim: str = "dot", temperature: float = 1.0) -> Tensor:
     """``sim(a_i, b_j) / temperature`` of all rows of ``a [N, d]`` and ``b [M, d]``, ``[N, M]``.
@@ -22,35 +24,87 @@ def similarity(a: Tensor, b: Tensor, sim: str = "dot", temperature: float = 1.0)
 
 
 def pair_loss(
-    first: Tensor, second: Tensor, sim: str = "dot", temperature: float = 1.0, target: Tensor | None = None
+    first: Tensor,
+    second: Tensor,
+    sim: str = "dot",
+    temperature: float = 1.0,
+    target: Tensor | None = None,
+    same_target: str = IGNORED,
+    further: Tensor | None = None,
 ) -> Tensor:
     """Eq. 3, in both directions, averaged: L_cl and L_cl+; twice this is L_sl and L_sl+ (Eq. 8).
 
     ``first[u]`` and ``second[u]`` ``[B, d]`` represent two views of instance u. Each is pulled to the other and pushed
     from both views of all other instances of the batch.
 
+    With ``same_target: positive`` a view is pulled to both views of every instance with its target as well: the loss is
+    the mean, over these positives, of the negative logarithm of each one's share among all other views (L_out of
+    "Supervised Contrastive Learning", Khosla et al. 2020). Without another instance of that target it is Eq. 3. All
+    positives have the same share, in L_sl+ too: ertrl+'s utilities are known on the host, for the candidates that it
+    samples and of one process only, and they decide already whose sequence ``second`` has.
+
     Args:
-        target: ``[B]``; where it is given, instances with equal targets are not each other's negatives
-            (``mask_same_target``).
+        target: ``[B]``; where it is given, instances with equal targets are not each other's negatives.
+        same_target: what they are: ``ignored`` or ``positive``.
+        further: ``[2B, M]``, the similarities of the first and then the second views to further negatives, divided by
+            their temperature; minus infinity for one that takes no part.
     """
     views = torch.cat([first, second])
     n = len(first)
     logits = similarity(views, views, sim, temperature)  # (2B, 2B)
-    left_out = torch.eye(2 * n, dtype=torch.bool, device=views.device)
+    itself = torch.eye(2 * n, dtype=torch.bool, device=views.device)
     partner = torch.arange(2 * n, device=views.device).roll(n)
+    left_out, positives = itself, None
     if target is not None:
         alike = torch.cat([target, target])
         alike = alike.unsqueeze(0) == alike.unsqueeze(1)
-        column = torch.arange(2 * n, device=views.device)
-        left_out = left_out | (alike & (column.unsqueeze(0) != partner.unsqueeze(1)))
-    return F.cross_entropy(logits.masked_fill(left_out, -torch.inf), partner)
+        if same_target == POSITIVE:
+            positives = alike & itself.logical_not()
+        else:
+            column = torch.arange(2 * n, device=views.device)
+            left_out = itself | (alike & (column.unsqueeze(0) != partner.unsqueeze(1)))
+    logits = logits.masked_fill(left_out, -torch.inf)
+    logits = logits if further is None else torch.cat([logits, further], 1)  # (2B, 2B + M)
+    if positives is None:
+        return F.cross_entropy(logits, partner)
+    share = logits.log_softmax(1).narrow(1, 0, 2 * n)
+    return -(torch.where(positives, share, 0.0).sum(1) / positives.sum(1)).mean()
 
 
 def supervised_loss(
-    anchor: Tensor, retrieved: Tensor, sim: str = "dot", temperature: float = 1.0, target: Tensor | None = None
+    anchor: Tensor,
+    retrieved: Tensor,
+    sim: str = "dot",
+    temperature: float = 1.0,
+    target: Tensor | None = None,
+    same_target: str = IGNORED,
 ) -> Tensor:
     """L_sl and L_sl+ (Eq. 8): the sum of both directions, as printed; arguments as in :func:`pair_loss`."""
-    return 2 * pair_loss(anchor, retrieved, sim, temperature, target)
+    return 2 * pair_loss(anchor, retrieved, sim, temperature, target, same_target)
+
+
+def hard_pair_loss(
+    first: Tensor,
+    second: Tensor,
+    negative: Tensor,
+    valid: Tensor,
+    sim: str = "dot",
+    temperature: float = 1.0,
+    temperature_negative: float = 1.0,
+    target: Tensor | None = None,
+    same_target: str = IGNORED,
+) -> Tensor:
+    """L_cl+ with the guided negative views of all instances, their own among them, as further negatives
+    (``guided_negatives: hard``).
+
+    Args:
+        negative: ``[B, d]``, the negative views.
+        valid: ``[B]`` bool; only these negative views take part. Without any the loss is :func:`pair_loss`.
+        temperature_negative: divides the similarities to negative views (``tau_neg``).
+    """
+    further = similarity(torch.cat([first, second]), negative, sim, temperature_negative)  # (2B, B)
+    further = further.masked_fill(valid.logical_not(), -torch.inf)
+    return pair_loss(first, second, sim, temperature, target, same_target, further)
 
 
 def negative_loss(

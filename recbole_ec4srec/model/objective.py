@@ -10,10 +10,23 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor
 
 from recbole_ec4srec.config.keys import add_key
-from recbole_ec4srec.config.objective import ANCHOR, GUIDED, LOSSES, VIEWS, WARM_UP, LossTerm
+from recbole_ec4srec.config.objective import (
+    ANCHOR,
+    ATTRACT,
+    GUIDED,
+    GUIDED_NEGATIVES,
+    HARD,
+    LOSSES,
+    NEGATIVE,
+    NEGATIVE_VIEW,
+    VIEWS,
+    WARM_UP,
+    LossTerm,
+    setting,
+)
 from recbole_ec4srec.config.rules import Number
 from recbole_ec4srec.model.collectives import gather
-from recbole_ec4srec.model.losses import negative_loss, pair_loss, supervised_loss
+from recbole_ec4srec.model.losses import hard_pair_loss, negative_loss, pair_loss, supervised_loss
 
 REC = "rec"
 
@@ -44,13 +57,13 @@ class Given:
     Of several processes each is given the representations and instances of all.
 
     Attributes:
-        sim, tau, tau_cl: the keys of these names.
+        sim, tau, tau_cl, same_target: the keys of these names.
         config: all settings.
     """
 
     def __init__(self, model: SequentialRecommender, interaction: Interaction, size: int):
         self.sim, self.tau, self.tau_cl, self.config = model.sim, model.tau, model.tau_cl, model.config
-        self._mask_same_target = model.mask_same_target
+        self.same_target = model.same_target
         self._of_all = lambda field: gather(interaction[field].narrow(0, 0, size))
         self._target_field = model.POS_ITEM_ID
 
@@ -61,8 +74,8 @@ class Given:
 
     @property
     def target(self) -> Tensor | None:
-        """The next items where instances with the same one are not each other's negatives (``mask_same_target``)."""
-        return self.next_item if self._mask_same_target else None
+        """The next items where instances with the same one are not each other's negatives (``same_target``)."""
+        return None if self.same_target == NEGATIVE else self.next_item
 
     @cached_property
     def valid(self) -> Tensor:
@@ -72,12 +85,19 @@ class Given:
 
 def _pair(views, given):
     first, second = views.values()
-    return pair_loss(first, second, given.sim, given.tau_cl, given.target)
+    return pair_loss(first, second, given.sim, given.tau_cl, given.target, given.same_target)
+
+
+def _hard_pair(views, given):
+    first, second, negative = views.values()
+    temperatures = given.tau_cl, setting(given.config, "tau_neg")
+    alike = given.target, given.same_target
+    return hard_pair_loss(first, second, negative, given.valid, given.sim, *temperatures, *alike)
 
 
 def _supervised(views, given):
     anchor, retrieved = views.values()
-    return supervised_loss(anchor, retrieved, given.sim, given.tau, given.target)
+    return supervised_loss(anchor, retrieved, given.sim, given.tau, given.target, given.same_target)
 
 
 def _negative(views, given):
@@ -85,11 +105,14 @@ def _negative(views, given):
     return negative_loss(negative, torch.cat([first, second]), given.valid, given.sim, given.tau_cl)
 
 
+_PAIR = ("cl_pos_1", "cl_pos_2")
+_ATTRACT, _HARD = {GUIDED_NEGATIVES: ATTRACT}, {GUIDED_NEGATIVES: HARD}
 BUILT_IN = (
     LossTerm("cl", WARM_UP, ("cl_1", "cl_2"), "lambda", _pair),
     LossTerm("sl", WARM_UP, (ANCHOR, "sl"), "lambda", _supervised),
-    LossTerm("cl_pos", GUIDED, ("cl_pos_1", "cl_pos_2"), "lambda_cl_pos", _pair),
-    LossTerm("cl_neg", GUIDED, ("cl_pos_1", "cl_pos_2", "cl_neg"), "lambda_cl_neg", _negative),
+    LossTerm("cl_pos", GUIDED, _PAIR, "lambda_cl_pos", _pair, only_with=_ATTRACT),
+    LossTerm("cl_pos_hard", GUIDED, (*_PAIR, NEGATIVE_VIEW), "lambda_cl_pos", _hard_pair, only_with=_HARD),
+    LossTerm("cl_neg", GUIDED, (*_PAIR, NEGATIVE_VIEW), "lambda_cl_neg", _negative, only_with=_ATTRACT),
     LossTerm("sl_pos", GUIDED, (ANCHOR, "sl_pos"), "lambda_sl_pos", _supervised),
 )
 _WEIGHTS = ("lambda", "lambda_cl_pos", "lambda_cl_neg", "lambda_sl_pos")  # whose defaults the property files have

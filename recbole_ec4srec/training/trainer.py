@@ -44,7 +44,8 @@ class EC4SRecTrainer(Resumable):
     Early stopping cannot end a run before its first update, and its patience starts again at each update; the best
     checkpoint is chosen among all epochs. :attr:`last_epoch` has ``losses``, the sum over the batches of each weighted
     part of the loss; and ``update``, if the epoch began with one: ``changed``, the share of instances whose most
-    important item is another than before.
+    important item is another than before, and ``last_on_top``, the share of those of two or more items whose last item
+    is the most important one.
 
     Raises:
         NonFiniteError: from ``fit``, when a part of the loss, a weight or an importance score is not finite; the best
@@ -138,7 +139,8 @@ class EC4SRecTrainer(Resumable):
     def update_importance(self, train_data: WithViews, show_progress: bool = False) -> None:
         """Explain all training instances with the model as it is, and guide the loader's views by the result.
 
-        The log gets the seconds, and the share of instances whose most important item changed since the last update.
+        The log gets the seconds, and the shares of instances whose last item is the most important one and whose most
+        important item changed since the last update.
         """
         if not train_data.needs_importance:
             train_data.set_importance(None)
@@ -155,7 +157,11 @@ class EC4SRecTrainer(Resumable):
         message = f"{number} of {len(self.update_epochs)}, {len(importance)} instances, time: {seconds:.2f}s"
         self.tensorboard.add_scalar("Importance/seconds", seconds, self._epoch - 1)
         changed = None if earlier is None else importance.changed_share(earlier)
-        self.last_epoch["update"] = {"changed": changed}
+        on_top = importance.last_on_top_share()
+        self.last_epoch["update"] = {"changed": changed, "last_on_top": on_top}
+        if on_top is not None:
+            message += f", last item on top: {on_top:.2%}"
+            self.tensorboard.add_scalar("Importance/last_item_on_top", on_top, self._epoch - 1)
         if changed is not None:
             message += f", most important item changed: {changed:.2%}"
             self.tensorboard.add_scalar("Importance/changed_most_important_item", changed, self._epoch - 1)

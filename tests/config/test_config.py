@@ -13,9 +13,10 @@ from key_values import BAD
 from recbole.config import Config
 
 from recbole_ec4srec import ConfigError
+from recbole_ec4srec.commands.arguments import check_settings
 from recbole_ec4srec.commands.run_recbole import main as run_recbole_command
 from recbole_ec4srec.config.keys import EXPLAINERS, KEYS, validate
-from recbole_ec4srec.config.objective import ADDED_DEFAULTS, loss_weights
+from recbole_ec4srec.config.objective import ADDED_DEFAULTS, loss_weights, same_target, setting
 from recbole_ec4srec.config.properties import properties_dir
 from recbole_ec4srec.config.schedule import update_schedule
 from recbole_ec4srec.config.variants import VARIANTS
@@ -25,11 +26,14 @@ from recbole_ec4srec.encoder.backbone import backbone_class
 GOOD = [
     *[(key, value, value) for key in ("mu_c", "mu_e") for value in (1e-9, 0.5, 1, 1.0)],
     *[(key, value, value) for key in ("mu_m", "mu_r") for value in (0, 0.0, 1)],
-    *[(key, value, value) for key in ("tau", "tau_cl") for value in (1e-9, 1, 1e9)],
+    *[(key, value, value) for key in ("tau", "tau_cl", "tau_neg") for value in (1e-9, 1, 1e9)],
     *[(f"lambda{part}", value, value) for part in ("", "_cl_pos", "_cl_neg", "_sl_pos") for value in (0, 1e-9, 7)],
     *[(key, 1, 1) for key in ("ertrl_max_candidates", "explain_batch_size")],
     *[(key, value, value) for key in ("second_pass", "mask_same_target") for value in (True, False)],
     *[("sim", value, value) for value in ("dot", "cos")],
+    *[("importance_scope", value, value) for value in ("all", "context")],
+    *[("guided_negatives", value, value) for value in ("attract", "hard")],
+    *[("same_target", value, value) for value in ("negative", "ignored", "positive")],
     *[("ddp_backend", value, value) for value in ("auto", "nccl", "gloo")],
     *[("ertrl_score", value, value) for value in ("anchor", "candidate")],
     *[("explain_target", value, value) for value in ("predicted", "next", "max")],
@@ -128,10 +132,43 @@ def test_values_from_the_command_line_are_read_as_what_they_mean(argument, value
 
 @pytest.mark.parametrize(
     ("wrong", "right"),
-    [("num_update", "num_updates"), ("lamda_cl_pos", "lambda_cl_pos"), ("mask_same_targets", "mask_same_target")],
+    [("num_update", "num_updates"), ("lamda_cl_pos", "lambda_cl_pos"), ("same_targets", "same_target")],
 )
 def test_a_misspelt_key_is_refused_with_the_right_spelling(wrong, right):
     assert refusal(**{wrong: 1}) == f"{wrong}: no such key; did you mean {right}?"
+
+
+@pytest.mark.parametrize(("old", "new"), [(True, "ignored"), (False, "negative")])
+def test_mask_same_target_of_older_files_is_read_as_same_target(old, new, tmp_path, caplog):
+    (tmp_path / "old.yaml").write_text(f"mask_same_target: {old}\n")
+    assert Config("EC4SRec", "no-such-data", [str(tmp_path / "old.yaml")])["same_target"] == new
+    assert ("mask_same_target: True is read as same_target: ignored" in caplog.text) == old
+    check_settings([f"--mask_same_target={old}"])  # on a command line as well
+
+
+@pytest.mark.parametrize("value", [None, 1, "yes"])
+def test_another_value_of_mask_same_target_is_refused(value):
+    assert refusal(mask_same_target=value) == f"mask_same_target: got {value!r}, allowed is True or False"
+
+
+def test_what_does_not_go_together_with_same_target_or_guided_negatives_is_refused():
+    told = "mask_same_target: got True, allowed is False with same_target: positive"
+    assert refusal(mask_same_target=True, same_target="positive").startswith(told)
+    told = "guided_negatives: got 'hard', allowed is attract with view_loss: recommendation"
+    assert refusal(guided_negatives="hard", view_loss="recommendation").startswith(told)
+
+
+def test_settings_older_than_a_key_mean_its_default():
+    assert same_target({}) == "negative"
+    assert same_target({"mask_same_target": False}) == "negative"
+    assert same_target({"mask_same_target": True}) == "ignored"
+    keys = ("importance_scope", "guided_negatives", "tau_neg")
+    assert [setting({}, key) for key in keys] == [config_of()[key] for key in keys] == ["all", "attract", 1.0]
+
+
+def test_with_hard_negatives_l_cl_neg_takes_no_part():
+    weights = loss_weights({**WEIGHTS, "guided_negatives": "hard"}, guided=True)
+    assert tuple(weights) == ("cl_pos_hard", "sl_pos") and weights["cl_pos_hard"] == WEIGHTS["lambda_cl_pos"]
 
 
 @pytest.mark.parametrize("key", ["n_layers", "num_layers", "weight", "kg_weight"])

@@ -392,6 +392,117 @@ def test_another_seed_gives_other_views():
     assert not torch.equal(first[0][0], second[0][0])
 
 
+# importance_scope: context
+
+
+def context_ecrop_positive(sequence, importance, percent):
+    """The last item stays."""
+    k = percent * (len(sequence) - 1) // 100
+    dropped = looped_lowest(importance[:-1], k)
+    return [item for i, item in enumerate(sequence) if i not in dropped]
+
+
+def context_ecrop_negative(sequence, importance, percent):
+    """The last item goes; None where nothing would remain."""
+    k = percent * (len(sequence) - 1) // 100
+    kept = looped_lowest(importance[:-1], k)
+    return [item for i, item in enumerate(sequence) if i in kept] or None
+
+
+def context_emask_positive(sequence, importance, percent):
+    """The last item stays."""
+    k = percent * (len(sequence) - 1) // 100
+    masked = looped_lowest(importance[:-1], k)
+    return [MASK if i in masked else item for i, item in enumerate(sequence)]
+
+
+def context_emask_negative(sequence, importance, percent):
+    """The last item is masked beside the k most important of the others, of which one stays; None where it is alone."""
+    others = len(sequence) - 1
+    if others == 0:
+        return None
+    kept = looped_lowest(importance[:-1], max(others - percent * others // 100, 1))
+    return [item if i in kept else MASK for i, item in enumerate(sequence)]
+
+
+CONTEXT = {
+    "ecrop+": (ecrop_positive, context_ecrop_positive),
+    "ecrop-": (ecrop_negative, context_ecrop_negative),
+    "emask+": (lambda *args: emask_positive(*args, MASK), context_emask_positive),
+    "emask-": (lambda *args: emask_negative(*args, MASK), context_emask_negative),
+}
+TO_5 = [[11, 12, 13, 14, 15][:n] for n in range(1, 6)]
+
+
+def context_batch(sequences, importance, width=WIDTH):
+    item_seq, lengths = batch(sequences, width=width)
+    return item_seq, lengths, Importance.of(pad(importance, width, value=0.0), lengths, scope="context")
+
+
+def check_context(name, sequences, importance, percent):
+    operator, transcription = CONTEXT[name]
+    views = unpad(operator(*context_batch(sequences, importance), percent / 100))
+    expected = [transcription(seq, scores, percent) for seq, scores in zip(sequences, importance)]
+    # One that takes no part equals its sequence, which is how it is told.
+    assert views == [sequence if view is None else view for view, sequence in zip(expected, sequences)]
+    return expected
+
+
+@pytest.mark.parametrize("percent", [10, 25, 34, 50, 75, 99, 100])
+@pytest.mark.parametrize("name", CONTEXT)
+def test_without_the_last_item_lengths_1_to_5_equal_the_looped_transcription(name, percent):
+    for top in range(5):  # the last item is the most important one, or another is
+        importance = [[1.0 + (i == top) * 9 - 0.1 * i for i in range(n)] for n in range(1, 6)]
+        check_context(name, TO_5, importance, percent)
+
+
+@pytest.mark.parametrize("name", CONTEXT)
+@PROPERTY
+@given(batches(), percents)
+def test_without_the_last_item_guided_operators_equal_their_looped_transcription(name, example, percent):
+    check_context(name, *example, percent)
+
+
+def test_without_the_last_item_views_by_hand():
+    # k = floor(0.5 * (n - 1)) is 2, 1 and 0.
+    assert check_context("ecrop+", ITEMS, SCORES, 50) == [[2, 4, 5], [7, 9], [6]]
+    assert check_context("ecrop-", ITEMS, SCORES, 50) == [[1, 3], [8], None]
+    assert check_context("emask+", ITEMS, SCORES, 50) == [[MASK, 2, MASK, 4, 5], [7, MASK, 9], [6]]
+    assert check_context("emask-", ITEMS, SCORES, 50) == [[1, MASK, 3, MASK, MASK], [MASK, 8, MASK], None]
+    assert check_context("ecrop-", [[1, 2]], [[5.0, 1.0]], 50) == [None]
+    assert check_context("emask-", [[1, 2]], [[5.0, 1.0]], 50) == [[1, MASK]]
+
+
+@PROPERTY
+@given(batches(), percents, seeds)
+def test_without_the_last_item_ereorder_moves_only_the_least_important_of_the_others(example, percent, seed):
+    sequences, importance = example
+    made = context_batch(sequences, importance)
+    views = unpad(ereorder_positive(*made, percent / 100, noise(len(sequences), seed)))
+    for view, sequence, scores in zip(views, sequences, importance):
+        lowest = looped_lowest(scores[:-1], percent * (len(sequence) - 1) // 100)
+        assert {i for i in range(len(sequence)) if view[i] != sequence[i]} <= set(lowest)
+        assert sorted(view) == sorted(sequence)
+
+
+def test_without_the_last_item_ereorder_gives_every_order_of_the_least_important_of_the_others():
+    made = context_batch([[1, 2, 3, 4, 5]] * 3000, [[1.0, 3.0, 2.0, 9.0, 0.0]] * 3000)
+    counts = Counter(tuple(view) for view in unpad(ereorder_positive(*made, 0.75, noise(3000))))
+    assert is_uniform(counts, [(a, b, c, 4, 5) for a, b, c in permutations([1, 2, 3])])
+
+
+@PROPERTY
+@given(batches(), percents, seeds)
+def test_without_the_last_item_drawn_views_keep_or_lose_it_and_their_lengths_are_known(example, percent, seed):
+    sequences, importance = [[*seq[:-1], 50] for seq in example[0]], example[1]
+    settings = {"mu_e": percent / 100, "importance_scope": "context"}
+    first, second, negative = drawn(sequences, ALL, settings, importance, ["crop", "mask"], seed)
+    assert all(view[-1] == 50 for views in (first, second) for view in unpad(views))
+    for view, sequence in zip(unpad(negative), sequences):
+        assert view == sequence or (50 not in view and set(view) - {MASK})
+        assert view != sequence or len(sequence) == 1 or percent * (len(sequence) - 1) // 100 == 0
+
+
 # Drawing the operators
 
 LONG = [3, 1, 4, 1, 5, 9, 2, 6, 8]
@@ -485,3 +596,10 @@ def test_ranks_are_those_of_a_sort_by_score_and_then_by_noise(example, seed):
         order = sorted(range(n), key=lambda i: (scores[i], numbers[row, i]))
         assert [ranks[row][i] for i in order] == list(range(n))
         assert min(ranks[row][n:], default=WIDTH) >= n
+
+
+@pytest.mark.parametrize("length", [1, 2, 17, 30, 50])
+def test_without_the_last_item_padding_of_any_width_ranks_after_it_in_order(length):
+    lengths, scores = torch.tensor([length]), torch.rand(1, 50, generator=torch.Generator().manual_seed(length))
+    ranks = Importance.of(scores, lengths, scope="context").ranks[0]
+    assert ranks[length - 1 :].tolist() == list(range(length - 1, 50))

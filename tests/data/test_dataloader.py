@@ -305,8 +305,8 @@ def test_with_several_negative_items_the_instances_are_repeated_and_the_views_ar
 @pytest.mark.parametrize("guided", [False, True])
 def test_with_several_negative_items_the_contrastive_losses_stay_the_same(experiment, guided):
     e, plain = (
-        experiment("EC4SRec", mask_same_target=True, **TWO_NEGATIVES),
-        experiment("EC4SRec", mask_same_target=True),
+        experiment("EC4SRec", same_target="ignored", **TWO_NEGATIVES),
+        experiment("EC4SRec", same_target="ignored"),
     )
     if guided:
         guide(e)

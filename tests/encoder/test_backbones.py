@@ -26,7 +26,7 @@ SEQUENTIAL = sorted(
     if issubclass(cls, SequentialRecommender) and cls is not SequentialRecommender and name not in OUR_MODELS
 )
 NO_CONTRAST = {"lambda": 0, "lambda_cl_pos": 0, "lambda_cl_neg": 0, "lambda_sl_pos": 0}
-EXPLAINERS = ("occlusion", "saliency", "integrated_gradients", "attention")
+EXPLAINERS = ("occlusion", "saliency", "integrated_gradients", "attention", "attention_norm")
 ITEM_FEATURES = {"load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "class"]}}
 _ROWS = {}
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from recbole_ec4srec.config.keys import KEYS
 from recbole_ec4srec.errors import ConfigError
-from recbole_ec4srec.explain import EXPLAINERS, Explainer, build_explainer, register_explainer
+from recbole_ec4srec.explain import EXPLAINERS, AttentionNorm, Explainer, build_explainer, register_explainer
 
 BACKBONES = ["SASRec", "GRU4Rec", "Caser", "BERT4Rec"]
 TARGETS = ["predicted", "next", "max"]
@@ -114,7 +114,7 @@ def test_equals_captum_for_every_length_up_to_50(backbone, explainer, model):
     torch.testing.assert_close(attributions, expected, rtol=1e-3, atol=1e-5 * max(1, expected.abs().max().item()))
 
 
-@pytest.mark.parametrize("explainer", [*CAPTUMS, "attention", "captum:InputXGradient"])
+@pytest.mark.parametrize("explainer", [*CAPTUMS, "attention", "attention_norm", "captum:InputXGradient"])
 @pytest.mark.parametrize("backbone", ["SASRec", "BERT4Rec"])
 def test_chunks_and_grouping_change_nothing(backbone, explainer, model):
     built, batch = model(backbone), sequences([5, 1, 8, 8, 2, 3], 8)
@@ -130,7 +130,12 @@ def test_chunks_and_grouping_change_nothing(backbone, explainer, model):
 
 @pytest.mark.parametrize(
     ("backbone", "explainer"),
-    [*itertools.product(BACKBONES, CAPTUMS), ("SASRec", "attention"), ("BERT4Rec", "attention")],
+    [
+        *itertools.product(BACKBONES, CAPTUMS),
+        ("SASRec", "attention"),
+        ("SASRec", "attention_norm"),
+        ("BERT4Rec", "attention"),
+    ],
 )
 def test_the_table_holds_what_each_instance_gets(backbone, explainer, model):
     built = model(backbone)
@@ -173,17 +178,57 @@ def test_attention_is_the_last_layers_of_the_last_position_averaged_over_heads(m
     assert attributions[2].tolist() == [1, *[0] * 7]
 
 
-def test_attention_of_bert4rec_is_that_of_its_mask_and_its_first_item_is_not_seen(model):
+def test_attention_norm_by_hand_of_two_heads_and_three_positions():
+    layer = MultiHeadAttention(2, 4, 0.0, 0.0, 1e-12)
+    with torch.no_grad():
+        layer.dense.weight.copy_(torch.tensor([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 2, 0], [1, 0, 0, 1]]))
+        layer.dense.bias.fill_(100)  # comes from no item
+    weights = torch.tensor([[[0.5, 0.25, 0.25], [0.0, 0.5, 0.5]]])  # of two heads
+    values = torch.tensor([[[2.0, 4, 7, 9], [4, 0, 2, 0], [0, 8, 0, 2]]])
+    # Weighted: (1, 2, 0, 0), (1, 0, 1, 0), (0, 2, 0, 1); projected: (1, 2, 0, 1), (1, 0, 2, 1), (0, 2, 0, 1).
+    expected = torch.tensor([[6.0, 6.0, 5.0]]).sqrt()
+    torch.testing.assert_close(AttentionNorm._of_layer(weights, values, layer), expected)
+
+
+@torch.no_grad()
+def test_attention_norm_is_of_what_each_position_adds_to_the_output_of_the_last_layer(model):
+    built, (item_seq, lengths, *_) = model("SASRec"), sequences([3, 2, 1], 3)
+    scores = explainer_of(built, "attention_norm").attribute(item_seq, lengths)
+    backbone = built.model.eval().backbone
+    sasrec, attention = backbone.model, backbone.model.trm_encoder.layer[-1].multi_head_attention
+    hidden = sasrec.LayerNorm(sasrec.item_embedding(item_seq) + sasrec.position_embedding.weight[:3])
+    for layer in sasrec.trm_encoder.layer[:-1]:
+        hidden = layer(hidden, sasrec.get_attention_mask(item_seq))
+    size = attention.attention_head_size
+    for row, n in enumerate(lengths.tolist()):
+        added = torch.zeros(n, attention.dense.out_features)
+        for h in range(attention.num_attention_heads):
+            part = slice(h * size, (h + 1) * size)
+            query, key, value = (
+                getattr(attention, name)(hidden[row, :n])[:, part] for name in ("query", "key", "value")
+            )
+            weights = (key @ query[n - 1] / size**0.5).softmax(0)
+            added += weights.unsqueeze(1) * value @ attention.dense.weight[:, part].T
+        torch.testing.assert_close(scores[row, :n], added.norm(dim=1), rtol=1e-4, atol=1e-5)
+        assert (scores[row, n:] == 0).all()
+        output = attention.LayerNorm(added.sum(0) + attention.dense.bias + hidden[row, n - 1])
+        theirs = attention(hidden, sasrec.get_attention_mask(item_seq))[row, n - 1]
+        torch.testing.assert_close(output, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["attention", "attention_norm"])
+def test_attention_of_bert4rec_is_that_of_its_mask_and_its_first_item_is_not_seen(name, model):
     item_seq, lengths, *_ = sequences([8, 3, 5], 8)
-    attributions = explainer_of(model("BERT4Rec"), "attention").attribute(item_seq, lengths)
+    attributions = explainer_of(model("BERT4Rec"), name).attribute(item_seq, lengths)
     assert (attributions[:, 0] == 0).all()
     assert (attributions[:, 1:][item_seq[:, 1:] > 0] > 0).all()
-    assert (attributions.sum(1) < 1).all()  # the mask looks at itself too
+    assert name != "attention" or (attributions.sum(1) < 1).all()  # the mask looks at itself too
 
 
-def test_attention_needs_attention(experiment):
-    with pytest.raises(ConfigError, match=r"explainer: got 'attention'.*MultiHeadAttention.*GRU4Rec has not"):
-        experiment(backbone="GRU4Rec", explainer="attention")
+@pytest.mark.parametrize("name", ["attention", "attention_norm"])
+def test_attention_needs_attention(name, experiment):
+    with pytest.raises(ConfigError, match=rf"explainer: got '{name}'.*MultiHeadAttention.*GRU4Rec has not"):
+        experiment(backbone="GRU4Rec", explainer=name)
 
 
 @pytest.mark.parametrize("name", WITH_A_FORWARD_FUNCTION)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from recbole_ec4srec.data import ImportanceTable
-from recbole_ec4srec.model.losses import negative_loss, pair_loss, similarity, supervised_loss
+from recbole_ec4srec.model.losses import hard_pair_loss, negative_loss, pair_loss, similarity, supervised_loss
 
 GRID = pytest.mark.parametrize(
     ("batch", "dim", "temperature", "sim"),
@@ -69,6 +69,30 @@ def looped_cl_neg(negative, positives, valid, sim="dot", tau=1.0):
     return sum(losses) / len(losses)
 
 
+def looped_several(first, second, sim, tau, target=None, same_target="negative", negative=(), tau_neg=1.0):
+    """Beyond the paper, for every view: the mean over its positives of -log of each one's share among all that are not
+    left out; ``negative`` are further negatives of every view."""
+    first, second, negative, n = first.tolist(), second.tolist(), [h.tolist() for h in negative], len(first)
+    views, owner, losses = first + second, [*range(n), *range(n)], []
+    for i, h in enumerate(views):
+        positives, total = [], sum(math.exp(looped_sim(h, other, sim) / tau_neg) for other in negative)
+        for j, other in enumerate(views):
+            is_partner = j != i and owner[j] == owner[i]
+            alike = target is not None and target[owner[j]] == target[owner[i]]
+            if j == i or (alike and same_target == "ignored" and not is_partner):
+                continue
+            exponential = math.exp(looped_sim(h, other, sim) / tau)
+            total += exponential
+            if is_partner or (alike and same_target == "positive"):
+                positives.append(exponential)
+        losses.append(-sum(math.log(positive / total) for positive in positives) / len(positives))
+    return sum(losses) / len(losses)
+
+
+def valid_ones(negative, valid):
+    return [h for h, takes_part in zip(negative, valid) if takes_part]
+
+
 # Each loss against its formula
 
 
@@ -104,8 +128,50 @@ def test_equal_targets_are_no_negatives_of_each_other_where_they_are_given(targe
     assert masked == pytest.approx(looped_sl(first, second, sim, 0.8, targets), rel=1e-9)
 
 
+TARGETS = pytest.mark.parametrize("targets", [[1, 2, 3, 4, 5], [1, 1, 2, 3, 2], [1, 1, 1, 1, 2], [1, 1, 1, 1, 1]])
+
+
+@pytest.mark.parametrize("sim", ["dot", "cos"])
+@TARGETS
+def test_equal_targets_are_positives_of_each_other_with_equal_shares(targets, sim):
+    first, second, target = vectors(7, 5, 4), vectors(8, 5, 4), torch.tensor(targets)
+    expected = looped_several(first, second, sim, 0.8, targets, "positive")
+    assert pair_loss(first, second, sim, 0.8, target, "positive").item() == pytest.approx(expected, rel=1e-9)
+    both = supervised_loss(first, second, sim, 0.8, target, "positive").item()
+    assert both == pytest.approx(2 * expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("valid", [[1, 0, 0, 1, 1], [1, 1, 1, 1, 1], [0, 1, 0, 0, 0]])
+@pytest.mark.parametrize("same_target", ["negative", "ignored", "positive"])
+@pytest.mark.parametrize("sim", ["dot", "cos"])
+@TARGETS
+def test_hard_pair_loss_has_all_valid_negative_views_in_its_denominator(targets, sim, same_target, valid):
+    first, second, negative = vectors(7, 5, 4), vectors(8, 5, 4), vectors(9, 5, 4)
+    expected = looped_several(first, second, sim, 0.8, targets, same_target, valid_ones(negative, valid), 0.3)
+    target = None if same_target == "negative" else torch.tensor(targets)
+    loss = hard_pair_loss(first, second, negative, torch.tensor(valid) > 0, sim, 0.8, 0.3, target, same_target)
+    assert loss.item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_hard_pair_loss_by_hand():
+    # Two orthogonal instances, each with its negative view opposite to it: log((e + 2 + e^-2 + 1) / e), tau_neg 0.5.
+    views = torch.eye(2)
+    loss = hard_pair_loss(views, views, -views, torch.ones(2) > 0, temperature_negative=0.5)
+    assert loss.item() == pytest.approx(math.log((math.e + 3 + math.exp(-2)) / math.e))
+
+
+def test_without_valid_negative_views_hard_pair_loss_is_pair_loss_and_they_get_no_gradient():
+    first, second, negative = vectors(7, 5, 4), vectors(8, 5, 4), vectors(9, 5, 4).requires_grad_()
+    loss = hard_pair_loss(first, second, negative, torch.zeros(5) > 0)
+    loss.backward()
+    assert loss.item() == pytest.approx(pair_loss(first, second).item(), rel=1e-12)
+    assert negative.grad.abs().sum() == 0
+
+
 def test_different_targets_change_nothing():
     first, second = vectors(7, 5, 4), vectors(8, 5, 4)
+    positive = pair_loss(first, second, target=torch.arange(5), same_target="positive")
+    assert positive.item() == pytest.approx(pair_loss(first, second).item(), rel=1e-12)
     assert pair_loss(first, second, target=torch.arange(5)).item() == pair_loss(first, second).item()
 
 
@@ -198,6 +264,12 @@ def test_gradients_are_those_of_finite_differences(sim):
     assert torch.autograd.gradcheck(lambda a, b: pair_loss(a, b, sim, 0.7), (first, second))
     assert torch.autograd.gradcheck(lambda a, b: supervised_loss(a, b, sim, 0.7, target), (first, second))
     assert torch.autograd.gradcheck(lambda n, p: negative_loss(n, p, valid, sim, 0.7), (first, positives))
+    negative = vectors(4, 4, 3).requires_grad_()
+    for same_target in ("ignored", "positive"):
+        assert torch.autograd.gradcheck(
+            lambda *given, what=same_target: hard_pair_loss(*given, valid, sim, 0.7, 0.4, target, what),
+            (first, second, negative),
+        )
 
 
 @pytest.mark.parametrize("target", [None, torch.tensor([1, 1, 2, 3, 3])])
@@ -209,6 +281,7 @@ def test_large_representations_neither_overflow_nor_spoil_gradients(target):
         pair_loss(first, second, target=target)
         + supervised_loss(first, second, target=target)
         + negative_loss(first, positives, valid)
+        + hard_pair_loss(first, second, positives[:5], valid, target=target, same_target="positive")
     )
     loss.backward()
     assert loss.isfinite() and loss > 0
@@ -266,7 +339,7 @@ def looped_rec(e, batch):
 def looped_parts(e, batch, sim):
     """The weighted parts by name, from the batch's views."""
     tau, tau_cl = e.config["tau"], e.config["tau_cl"]
-    target = batch["item_id"].tolist() if e.config["mask_same_target"] else None
+    target = batch["item_id"].tolist() if e.config["same_target"] == "ignored" else None
     parts = {"rec": looped_rec(e, batch)}
     if "cl_1_item_id_list" in batch:
         cl = looped_cl(encode(e, batch, "cl_1_"), encode(e, batch, "cl_2_"), sim, tau_cl, target)
@@ -301,10 +374,33 @@ def test_the_parts_of_a_models_loss_are_weights_times_losses(experiment, model, 
 
 
 @pytest.mark.parametrize("guided", [False, True])
-@pytest.mark.parametrize("option", [{"sim": "cos"}, {"mask_same_target": True}, {"backbone": "GRU4Rec"}])
+@pytest.mark.parametrize(
+    "option", [{"sim": "cos"}, {"same_target": "ignored"}, {"mask_same_target": True}, {"backbone": "GRU4Rec"}]
+)
 def test_the_parts_follow_their_options(experiment, option, guided):
     e = experiment("EC4SRec", **settings_of("EC4SRec", **option))
     check_parts(e, batch_of(e, guided), PARTS["EC4SRec"][guided], option.get("sim", "dot"))
+
+
+@pytest.mark.parametrize("train_on", ["prefixes", "sequences"])
+@pytest.mark.parametrize("same_target", ["negative", "positive"])
+def test_with_hard_negatives_there_is_one_more_term_and_no_cl_neg(experiment, same_target, train_on):
+    options = {"guided_negatives": "hard", "tau_neg": 0.4, "same_target": same_target, "train_on": train_on}
+    e = experiment("EC4SRec", **settings_of("EC4SRec", **options))
+    assert tuple(e.model.weights[False]) == ("cl", "sl")
+    batch = batch_of(e, True)
+    e.model.eval()
+    with torch.no_grad():
+        losses = e.model.calculate_loss(batch)
+        first, second, negative = (encode(e, batch, f"{view}_") for view in ("cl_pos_1", "cl_pos_2", "cl_neg"))
+        targets = batch["item_id"].tolist()
+        further = valid_ones(negative, batch["cl_neg_valid"])
+        pair = looped_several(first, second, "dot", 0.8, targets, same_target, further, 0.4)
+        supervised = looped_several(encode(e, batch), encode(e, batch, "sl_pos_"), "dot", 0.5, targets, same_target)
+    assert len(set(targets)) < len(targets)
+    assert losses.names == ("rec", "cl_pos_hard", "sl_pos")
+    expected = [WEIGHTS["lambda_cl_pos"] * pair, WEIGHTS["lambda_sl_pos"] * 2 * supervised]
+    assert [loss.item() for loss in losses[1:]] == pytest.approx(expected, rel=1e-4)
 
 
 def test_recommendation_loss_is_the_softmax_over_all_items_without_the_mask_item(experiment):

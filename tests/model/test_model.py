@@ -313,7 +313,8 @@ def on(device, model):
     "options",
     [
         {},
-        {"second_pass": True, "mask_same_target": True},
+        {"second_pass": True, "same_target": "ignored"},
+        {"same_target": "positive", "guided_negatives": "hard", "importance_scope": "context"},
         {"loss_type": "BPR"},
         {"train_on": "sequences", "MAX_ITEM_LIST_LENGTH": 5},
     ],

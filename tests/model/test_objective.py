@@ -104,7 +104,7 @@ def test_the_loader_makes_the_views_that_a_term_takes_and_no_others(experiment, 
 
 def test_a_term_is_given_next_items_and_which_instances_have_a_negative_view(experiment):
     register_loss(term(views=("cl_neg",)))
-    e = experiment(lambda_mine=1, mask_same_target=True)
+    e = experiment(lambda_mine=1, same_target="ignored")
     batch = batch_of(e, guided=True)
     e.model.calculate_loss(batch)
     given = length.called[1]
@@ -139,6 +139,21 @@ def test_a_model_of_settings_older_than_the_term_is_built(experiment):
     e = experiment()
     register_loss(term())
     assert type(e.model)(e.config, e.train_data._dataset).weights == e.model.weights
+
+
+def test_a_model_of_settings_older_than_the_keys_beyond_the_paper_is_built_and_trained(experiment):
+    e = experiment()
+    for key in ("importance_scope", "guided_negatives", "tau_neg", "same_target"):
+        del e.config.final_config_dict[key]
+    older = type(e.model)(e.config, e.train_data._dataset)
+    assert (older.weights, older.same_target) == (e.model.weights, "negative")
+    assert older.calculate_loss(batch_of(e, guided=True)).names == ("rec", "cl_pos", "cl_neg", "sl_pos")
+
+
+def test_a_term_takes_part_only_with_the_settings_that_it_names(experiment):
+    register_loss(term(default=0.5, only_with={"sim": "cos", "tau": 2}))
+    assert experiment(sim="cos", tau=2).model.weights[True]["mine"] == 0.5
+    assert "mine" not in experiment(sim="cos").model.weights[True]
 
 
 @pytest.mark.parametrize(

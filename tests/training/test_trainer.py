@@ -5,8 +5,10 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from recbole.trainer import Trainer
 
+from recbole_ec4srec.data import ImportanceTable
 from recbole_ec4srec.errors import NonFiniteError
 from recbole_ec4srec.plugin import compat
 
@@ -176,9 +178,26 @@ def test_the_log_tells_each_updates_time_and_how_much_changed(watched, caplog):
     text = re.sub(r"\x1b\[\d+m", "", caplog.text)
     updates = re.findall(r"epoch (\d) importance update \[(\d of \d), (\d+) instances, time: \d+\.\d\ds(.*)\]", text)
     assert [update[:3] for update in updates] == [("1", "1 of 2", str(number)), ("3", "2 of 2", str(number))]
-    assert updates[0][3] == ""  # nothing to compare the first one with
-    changed = run.trainer.history[3]["update"]["changed"]
-    assert updates[1][3] == f", most important item changed: {changed:.2%}"
+    first, second = (run.trainer.history[epoch]["update"] for epoch in (1, 3))
+    assert first["changed"] is None  # nothing to compare the first one with
+    assert updates[0][3] == f", last item on top: {first['last_on_top']:.2%}"
+    on_top = f", last item on top: {second['last_on_top']:.2%}"
+    assert updates[1][3] == f"{on_top}, most important item changed: {second['changed']:.2%}"
+
+
+@pytest.mark.parametrize("explainer", ["random", "attention_norm"])
+def test_an_update_tells_the_share_of_sequences_whose_last_item_is_the_most_important(explainer, watched):
+    run = watched(explainer=explainer, update_epochs=[2], epochs=2).fit(saved=False)
+    lengths, importance = run.experiment.train_data._dataset.item_seq_len.tolist(), run.experiment.train_data.importance
+    rows = [importance.rows(torch.tensor([row]))[0, :n].tolist() for row, n in enumerate(lengths) if n > 1]
+    share = sum(row.index(max(row)) == len(row) - 1 for row in rows) / len(rows)
+    assert run.trainer.history[1]["update"]["last_on_top"] == pytest.approx(share)
+    assert 0 < share < 1
+
+
+def test_sequences_of_one_item_have_no_such_share():
+    table = ImportanceTable(torch.tensor([1, 1]), 3)
+    assert table.last_on_top_share() is None
 
 
 def test_the_log_names_the_parts_of_the_loss(watched, caplog):
@@ -203,6 +222,8 @@ def test_tensorboard_gets_each_part_of_the_loss_and_the_share_that_changed(watch
     assert epochs["Importance/seconds"] == [1, 3]
     changed = run.trainer.history[3]["update"]["changed"]
     assert written["Importance/changed_most_important_item"] == {3: changed}
+    shares = {epoch: run.trainer.history[epoch]["update"]["last_on_top"] for epoch in (1, 3)}
+    assert written["Importance/last_item_on_top"] == shares
     for epoch, total in written["Loss/Train"].items():
         parts = [values[epoch] for tag, values in written.items() if tag.startswith("Loss/Train/") and epoch in values]
         assert total == pytest.approx(sum(parts))
