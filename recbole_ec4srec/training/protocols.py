@@ -56,14 +56,14 @@ def under(run: dict, protocol: str) -> dict:
     The epochs are those until it ended under this protocol.
     """
     own = own_protocol(run["config"].get("repeatable"))
-    part = {} if protocol == own else run.get(protocol, {})
+    part = {} if protocol == own else run.get(protocol) or {}
     return {**run, **part, "config": run["config"], "epochs": _epochs_under(protocol, own, run["epochs"])}
 
 
 def _epochs_under(protocol, own, history):
     if protocol == own:
         return [epoch for epoch in history if "valid" in epoch]
-    return [{**epoch, **epoch[protocol]} for epoch in history if protocol in epoch]
+    return [{**epoch, **epoch[protocol]} for epoch in history if epoch.get(protocol) is not None]
 
 
 def model_file(best_model: str | Path, protocol: str) -> Path:
