@@ -104,11 +104,6 @@ def _places(item_seq):
     return torch.arange(item_seq.shape[1], device=item_seq.device)
 
 
-def keep(item_seq: Tensor, kept: Tensor) -> Sequences:
-    """The items where ``kept [B, L]`` is true, closed up to the left, with their lengths."""
-    return _close_up(item_seq, kept), kept.sum(1)
-
-
 def _close_up(item_seq, kept):
     """The items where ``kept [B, L]`` is true, closed up to the left; padding may be kept or not."""
     place = kept.cumsum(1)  # from 1; what is left out goes to place 0, which is cut off

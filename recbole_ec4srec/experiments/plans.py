@@ -148,7 +148,8 @@ def _varied(rows: Iterable[Row], key: str, values: Iterable, name: str = "") -> 
 
 def _losses(label: str, *names: str) -> Row:
     """EC4SRec with only these guided losses."""
-    others = [term for term in BUILT_IN if term.phase == GUIDED and term.name not in names]
+    kept = {term.weight_key for term in BUILT_IN if term.name in names}
+    others = [term for term in BUILT_IN if term.phase == GUIDED and term.weight_key not in kept]
     weights = {term.weight_key: 0 for term in others if _DEFAULTS.get(term.weight_key, term.default) != 0}
     return Row(label, "EC4SRec", weights)
 

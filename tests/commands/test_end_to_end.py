@@ -80,7 +80,7 @@ def test_a_library_that_is_missing_is_named(name, small):
 # --- Backbones --------------------------------------------------------------------------------------------------------
 
 BACKBONES = [line.strip("| ").split(" | ") for line in BACKBONES_PAGE.read_text(encoding="utf-8").splitlines()]
-BACKBONES = {cells[0]: cells[1:] for cells in BACKBONES if len(cells) == 3 and cells[1] in ("yes", "no")}
+BACKBONES = {cells[0]: (cells[1], cells[-1]) for cells in BACKBONES if len(cells) == 4 and cells[1] in ("yes", "no")}
 
 
 def ours(backbone):
