@@ -203,7 +203,7 @@ _PLANS = (
         "table4",
         "Table 4: other backbones",
         tuple(
-            Row(f"{row.label}, {backbone}", row.model, {"backbone": backbone})
+            Row(f"{row.label}, {backbone}", row.model, {**row.settings, "backbone": backbone})
             for backbone in ("GRU4Rec", "Caser", "BERT4Rec")
             for row in (CONTROL, *CONTRASTIVE)
         ),

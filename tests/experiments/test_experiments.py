@@ -454,3 +454,8 @@ def test_a_record_has_the_commit_marked_where_the_package_differs_from_it(tmp_pa
         assert records.commit((package, properties)) == f"{clean}+"
         changed.unlink() if before is None else changed.write_text(before)
     assert records.commit((package, properties)) == clean
+
+
+def test_no_two_rows_of_table_4_are_the_same_run():
+    runs = [run.name for (run,) in PLANS["table4"].runs("amazon-beauty", [1], {}).values()]
+    assert len(set(runs)) == len(runs) == 18
