@@ -8,8 +8,10 @@ import torch
 from recbole.config import Config
 from recbole.data.dataloader import TrainDataLoader
 
+from recbole_ec4srec.config.objective import NEGATIVE_VIEW
 from recbole_ec4srec.data.dataset import SequenceBatch
 from recbole_ec4srec.data.importance import ImportanceTable
+from recbole_ec4srec.data.ragged import ranges
 from recbole_ec4srec.data.views import VALID, DrawnViews, Views
 from recbole_ec4srec.data.windows import UserWindows
 
@@ -49,7 +51,7 @@ class TrainingBatch(SequenceBatch):
             sequences, lengths = sequences.narrow(0, 0, size), lengths.narrow(0, 0, size)
             for name, view in self.drawn.make(sequences, lengths).items():
                 fields.update(zip(fields_of(name, self.sequences), view))
-            if (negative := fields.get(fields_of("cl_neg", self.sequences)[0])) is not None:
+            if (negative := fields.get(fields_of(NEGATIVE_VIEW, self.sequences)[0])) is not None:
                 fields[VALID] = (negative != sequences).any(1)
         return SequenceBatch(fields, self.host_lengths, self.guided)
 
@@ -162,13 +164,10 @@ class SequencesTrainDataLoader(TrainDataLoader):
     def collate_fn(self, index: list[int]) -> SequenceBatch:
         """The batch of users ``index``."""
         rows, lengths = self.windows.of(np.asarray(index))
-        ends = np.cumsum(lengths)
-        batch = self._dataset[rows[ends - 1]]
+        batch = self._dataset[rows[np.cumsum(lengths) - 1]]
         width = batch[self._dataset.item_seq_field].shape[1]
-        begin = np.arange(len(lengths)) * width
         batch.interaction[self.iid_field] = self._dataset.inter_feat[self.iid_field][torch.from_numpy(rows)]
-        cell = np.arange(len(rows)) + np.repeat(begin - ends + lengths, lengths)
-        batch.interaction[CELL] = torch.from_numpy(cell)
+        batch.interaction[CELL] = torch.from_numpy(ranges(np.arange(len(lengths)) * width, lengths))
         return batch
 
 

@@ -15,6 +15,7 @@ from recbole.config import Config
 from recbole.data.dataset import SequentialDataset
 from recbole.utils import FeatureType
 
+from recbole_ec4srec.data.seen import leaves_out_seen
 from recbole_ec4srec.errors import ConfigError, DataError
 
 #: What lists are padded with, where they are.
@@ -67,7 +68,7 @@ def check_lists(dataset: SequentialDataset, file: str, table: pd.DataFrame, plac
             "long as they are"
         )
     limit = config["MAX_ITEM_LIST_LENGTH"]
-    if not config["repeatable"] and lengths.max(initial=0) > limit:
+    if leaves_out_seen(config["repeatable"]) and lengths.max(initial=0) > limit:
         raise ConfigError(
             f"repeatable: got False, allowed is True where {file} has lists longer than MAX_ITEM_LIST_LENGTH, {limit}"
         )

@@ -13,6 +13,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from recbole_ec4srec.data.importance import ImportanceTable, normalise
+from recbole_ec4srec.data.ragged import ranges
 
 # How many pairs of sequences are compared, and instances read, at a time. The result does not depend on it.
 _CHUNK = 1 << 15
@@ -137,7 +138,7 @@ class GuidedRetrieval:
         """Compute the cumulative probabilities of the candidates of ``rows``, ``P`` pairs in all."""
         count = self._offsets[rows + 1] - self._offsets[rows]
         anchor = np.repeat(np.arange(len(rows)), count)  # of each pair, [P]
-        number = _counting(count)
+        number = ranges(np.zeros_like(count), count)
         utility = self._utility(scores[rows][anchor], scores[self.candidate(rows[anchor], number)])
         total = np.bincount(anchor, utility, minlength=len(rows))[anchor]
         probability = np.where(total > 0, utility / np.where(total > 0, total, 1), 1 / count[anchor])
@@ -184,11 +185,6 @@ class GuidedRetrieval:
             beyond = self._cumulative[middle] > goal
             low, high = np.where(beyond, low, np.minimum(middle + 1, high)), np.where(beyond, middle, high)
         return np.where(end > start, self.candidate(rows, low - start), rows)
-
-
-def _counting(count):
-    """0, 1, … of each of ``count [R]``, one after the other."""
-    return np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
 
 
 def _score_matrix(item_sequences, importance, n_items):

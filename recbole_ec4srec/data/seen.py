@@ -17,6 +17,8 @@ from recbole.data.interaction import Interaction
 from recbole.utils import ModelType
 from torch import Tensor
 
+from recbole_ec4srec.data.ragged import ranges
+
 #: The field of how many interactions a user had before the target.
 N_SEEN = "_n_seen"
 
@@ -37,8 +39,12 @@ class History:
     def before(self, user: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
         """The first ``count [B]`` items of each ``user [B]``: the row of each, from 0 to B - 1, and the item."""
         row = torch.repeat_interleave(torch.arange(len(user)), count)
-        nth = torch.arange(len(row)) - torch.repeat_interleave(count.cumsum(0) - count, count)
-        return row, self._items[self._first[user][row] + nth]
+        return row, self._items[torch.from_numpy(ranges(self._first[user].numpy(), count.numpy()))]
+
+
+def leaves_out_seen(repeatable: bool | int | None) -> bool:
+    """What a value of ``repeatable`` asks for; nothing, where it is not set."""
+    return repeatable is not None and not repeatable
 
 
 def tell_histories(dataset: Dataset) -> None:
@@ -47,7 +53,7 @@ def tell_histories(dataset: Dataset) -> None:
 
 
 def _tells_histories(dataset):
-    return not dataset.config["repeatable"] or getattr(dataset, "tells_histories", False)
+    return leaves_out_seen(dataset.config["repeatable"]) or getattr(dataset, "tells_histories", False)
 
 
 def make_instances(original: Callable, dataset: SequentialDataset) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from recbole_ec4srec.data.ragged import ranges
 from recbole_ec4srec.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -79,18 +80,13 @@ class UserWindows:
             The instances of each window one after the other, which are its prefixes from the first item on, ``[P]``;
             and the length of each window ``[C]``, whose sum is P.
         """
-        windows = _ranges(self._windows_of_user[users], self._windows_of_user[users + 1])
+        first = self._windows_of_user[users]
+        windows = ranges(first, self._windows_of_user[users + 1] - first)
         begin, end = self._of_window[windows], self._of_window[windows + 1]
-        return self.rows[_ranges(begin, end)], end - begin
+        return self.rows[ranges(begin, end - begin)], end - begin
 
     def places(self, users: np.ndarray, drawn: np.ndarray) -> np.ndarray:
         """Where instances of ``users [B]``, one each, by their numbers among :attr:`rows`, stand in what :meth:`of`
         gives of these users, ``[B]``."""
         count = self._of_user[users + 1] - self._of_user[users]
         return np.cumsum(count) - count + drawn - self._of_user[users]
-
-
-def _ranges(begin, end):
-    """The numbers from each ``begin [R]`` up to its ``end [R]``, one after the other."""
-    count = end - begin
-    return np.arange(count.sum()) + np.repeat(begin - np.cumsum(count) + count, count)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from recbole_ec4srec.config.objective import ANCHOR, NEGATIVE_VIEW, views_of
 from recbole_ec4srec.console import show
+from recbole_ec4srec.data.views import VALID
 from recbole_ec4srec.experiments.plans import CONTRASTIVE, CONTROL
 from recbole_ec4srec.experiments.tables import spread, write_table
 from recbole_ec4srec.experiments.training import trained, which_best
@@ -61,7 +62,7 @@ def similarities(model: EC4SRec, batches: list) -> dict[str, float]:
         anchor = encoded[ANCHOR]
         cosines["another anchor"].append(F.cosine_similarity(anchor, anchor.roll(1, 0)).mean())
         for view in views:
-            valid = batch["cl_neg_valid"] if view == NEGATIVE_VIEW else slice(None)
+            valid = batch[VALID] if view == NEGATIVE_VIEW else slice(None)
             cosines[view].append(F.cosine_similarity(anchor, encoded[view])[valid].mean())
     return _means(cosines)
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_ec4srec.config.objective import IGNORED, POSITIVE
+from recbole_ec4srec.config.objective import IGNORED
 
 
 def similarity(a: Tensor, b: Tensor, sim: str = "dot", temperature: float = 1.0) -> Tensor:
@@ -58,11 +58,11 @@ def pair_loss(
     if target is not None:
         alike = torch.cat([target, target])
         alike = alike.unsqueeze(0) == alike.unsqueeze(1)
-        if same_target == POSITIVE:
-            positives = alike & itself.logical_not()
-        else:
+        if same_target == IGNORED:
             column = torch.arange(2 * n, device=views.device)
             left_out = itself | (alike & (column.unsqueeze(0) != partner.unsqueeze(1)))
+        else:
+            positives = alike & itself.logical_not()
     logits = logits.masked_fill(left_out, -torch.inf)
     logits = logits if further is None else torch.cat([logits, further], 1)  # (2B, 2B + M)
     if positives is None:

@@ -25,6 +25,7 @@ from recbole_ec4srec.config.objective import (
     setting,
 )
 from recbole_ec4srec.config.rules import Number
+from recbole_ec4srec.data.views import VALID
 from recbole_ec4srec.model.collectives import gather
 from recbole_ec4srec.model.losses import hard_pair_loss, negative_loss, pair_loss, supervised_loss
 
@@ -80,7 +81,7 @@ class Given:
     @cached_property
     def valid(self) -> Tensor:
         """Which instances have a negative view, ``[B]`` bool; for terms that take ``cl_neg``."""
-        return self._of_all("cl_neg_valid")
+        return self._of_all(VALID)
 
 
 def _pair(views, given):

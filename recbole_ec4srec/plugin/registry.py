@@ -12,7 +12,7 @@ import importlib
 import sys
 import types
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any, Callable
@@ -36,7 +36,7 @@ from recbole_ec4srec.model import EC4SRec
 from recbole_ec4srec.model.collectives import rank_and_size
 from recbole_ec4srec.plugin import compat
 from recbole_ec4srec.training import distributed, resume
-from recbole_ec4srec.training.sequences import learn_all_prefixes
+from recbole_ec4srec.training.sequences import learning_all_prefixes
 from recbole_ec4srec.training.trainer import EC4SRecTrainer
 
 #: What RecBole raises when it refuses a setting.
@@ -273,9 +273,9 @@ def get_dataloader(original: Callable, config: Config, phase: str) -> Callable:
 def fit(original: Callable, trainer: Any, train_data: Any, *args: Any, **options: Any) -> tuple:
     """RecBole's ``fit``; the model remembers the ids of the data that it is trained on."""
     identity.remember(trainer.model, train_data._dataset)
-    if isinstance(train_data, SequencesTrainDataLoader) and not isinstance(trainer.model, EC4SRec):
-        learn_all_prefixes(trainer.model)
-    return original(trainer, train_data, *args, **options)
+    of_recbole = isinstance(train_data, SequencesTrainDataLoader) and not isinstance(trainer.model, EC4SRec)
+    with learning_all_prefixes(trainer.model) if of_recbole else nullcontext():
+        return original(trainer, train_data, *args, **options)
 
 
 def get_trainer(original: Callable, *args: Any) -> type:

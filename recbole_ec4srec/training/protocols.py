@@ -25,6 +25,7 @@ from recbole.trainer import Trainer
 from recbole.utils import calculate_valid_score, early_stopping
 from torch import Tensor
 
+from recbole_ec4srec.data.seen import leaves_out_seen
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.storage.settings import plain
 from recbole_ec4srec.training.resume import Resumable, best_epoch
@@ -36,7 +37,7 @@ PROTOCOLS = {ALL: "all items ranked", UNSEEN: "without seen items"}
 
 def own_protocol(repeatable: bool | None) -> str:
     """The protocol of RecBole's own evaluation with a value of ``repeatable``."""
-    return UNSEEN if repeatable is False else ALL
+    return UNSEEN if leaves_out_seen(repeatable) else ALL
 
 
 def protocols_of(run: dict) -> list[str]:

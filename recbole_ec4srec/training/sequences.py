@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor
@@ -10,8 +13,9 @@ from recbole_ec4srec.data.dataloader import CELL
 from recbole_ec4srec.encoder.prefixes import all_prefixes, check_causal
 
 
-def learn_all_prefixes(model: SequentialRecommender) -> None:
-    """Let ``calculate_loss`` of a model of RecBole's be the mean over all prefixes of the windows of a batch.
+@contextmanager
+def learning_all_prefixes(model: SequentialRecommender) -> Iterator[None]:
+    """For a while, let ``calculate_loss`` of a model of RecBole's be the mean over all prefixes of a batch's windows.
 
     Raises:
         ConfigError: one pass over a sequence does not represent its prefixes.
@@ -40,3 +44,7 @@ def learn_all_prefixes(model: SequentialRecommender) -> None:
             return calculate_loss(interaction)
 
     model.calculate_loss = of_all_prefixes
+    try:
+        yield
+    finally:
+        del model.calculate_loss  # the method of the class is behind it

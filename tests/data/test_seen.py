@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from recbole_ec4srec.data.seen import History
+from recbole_ec4srec.data.seen import History, leaves_out_seen
 
 MODELS = ["EC4SRec", "SASRec", "GRU4Rec", "Caser", "BERT4Rec"]
 
@@ -72,6 +72,13 @@ def test_a_target_that_the_user_has_had_is_ranked(model, experiment):
         not_ranked = set(zip(row.tolist(), item.tolist()))
         assert not_ranked.isdisjoint(zip(positive_u.tolist(), positive_i.tolist()))
         assert not (row == (batch["user_id"] == user).nonzero().flatten()[:1]).any()
+
+
+@pytest.mark.parametrize(
+    ("repeatable", "left_out"), [(True, False), (1, False), (None, False), (False, True), (0, True)]
+)
+def test_what_a_value_of_repeatable_asks_for(repeatable, left_out):
+    assert leaves_out_seen(repeatable) is left_out
 
 
 def test_by_default_everything_is_ranked(experiment):
