@@ -244,29 +244,23 @@ def benchmark_long(args):
 
 
 def benchmark_long_update(args):
-    """An importance update there, of a part of the users: scores scaled by instances, distributions by pairs."""
+    """An importance update there: scores of a part of the users, scaled by instances; and what an epoch then adds, the
+    distributions of ertrl+ for the instances that it draws."""
     with _movielens_size(args) as (args, length):
         setup = Setup(args, "EC4SRec", train_on="sequences", **length)
-        dataset, most = setup.dataset, setup.config["ertrl_max_candidates"]
+        dataset = setup.dataset
         user = dataset.inter_feat[dataset.uid_field].numpy()
         chosen = np.random.default_rng(1).choice(np.unique(user), args.users, replace=False)
         part = dataset.copy(dataset.inter_feat[np.flatnonzero(np.isin(user, chosen))])
-        index, of_all = (_same_target(each) for each in (part, dataset))
-        pairs, all_pairs = (int(np.minimum(each.n_candidates, most).sum()) for each in (index, of_all))
-        found = {}
-
-        def scores():
-            found["table"] = setup.trainer.explainer.table(part, torch.device("cpu"))
-
-        def distributions():
-            GuidedRetrieval(
-                index, part.item_sequences, found["table"], dataset.item_num, "anchor", most, np.random.default_rng(1)
-            )
-
-        seconds = alternate({"scores": scores, "distributions": distributions}, 1)
-        for name, some, whole in (("scores", len(part), len(dataset)), ("distributions", pairs, all_pairs)):
-            took = statistics.median(seconds[name]) * whole / some
-            print(f"\n{name} of an update: {took:.0f} s, scaled from {some} of {whole}", flush=True)
+        setup.guide_at_random()
+        sides = {
+            "scores": lambda: setup.trainer.explainer.table(part, torch.device("cpu")),
+            "distributions": lambda: iter(setup.train_data),
+        }
+        seconds = {name: statistics.median(of) for name, of in alternate(sides, 1).items()}
+        took = seconds["scores"] * len(dataset) / len(part)
+        print(f"\nscores of an update: {took:.0f} s, scaled from {len(part)} of {len(dataset)} instances")
+        print(f"distributions of ertrl+: {seconds['distributions']:.1f} s an epoch", flush=True)
 
 
 def _same_target(dataset):
@@ -495,7 +489,7 @@ def benchmark_retrieval(args):
 
     def ours():
         rng = np.random.default_rng(1)
-        GuidedRetrieval(index, dataset.item_sequences, table, dataset.item_num, "anchor", most, rng)
+        GuidedRetrieval(index, dataset.item_sequences, table, dataset.item_num, "anchor", most, rng).prepare()
 
     seconds = alternate({"loop": loop, "ours": ours}, max(1, args.repeats // 2))
     header()

@@ -1,7 +1,7 @@
 """Views of sequences by crop, mask and reorder: random (section 3.2) and explanation guided (section 4.3).
 
-Sequences are ``item_seq [B, L]`` (ids, padded on the right with 0) with ``item_seq_len [B]``. Every function gives a
-new ``(item_seq, item_seq_len)`` of the same shape and never changes its input. A view keeps the order of time, keeps
+Sequences are ``item_seq [B, L]`` (ids, padded on the right with 0) with ``item_seq_len [B]``. Every function gives an
+``(item_seq, item_seq_len)`` of the same shape and never changes its input. A view keeps the order of time, keeps
 at least one item of its sequence, and has no padding between items. All work is done on whole batches, on the device of
 the input, without waiting for it.
 
@@ -25,6 +25,7 @@ from recbole_ec4srec.config.objective import ALL, CONTEXT
 Sequences = tuple[Tensor, Tensor]
 
 _Lengths = TypeVar("_Lengths", Tensor, np.ndarray)
+_Numbers = TypeVar("_Numbers", Tensor, np.ndarray)
 
 
 class Importance(NamedTuple):
@@ -60,14 +61,25 @@ def importance_ranks(scores: Tensor, ranked: Tensor, noise: Tensor | None = None
     Of equally important items the one of less ``noise [B, L]``, uniform in [0, 1), ranks lower, or without noise the
     older one. Places from ``ranked [B]`` on rank after the others, in their order: padding, where that is the lengths.
     """
-    place = _places(scores)
-    noise = place / scores.shape[1] if noise is None else noise
-    # One key: a double holds the noise below the digits of a score, which is a float.
-    scores = scores.float().double()
-    keys = torch.addcmul(scores, noise.double(), scores.abs() * 2**-25 + 2**-160)
-    width, beyond = scores.shape[1], 2.0**200  # a float is less than 2 ** 128
-    others = torch.arange(0, width * beyond, beyond, dtype=torch.double, device=scores.device)
-    return _inverse(argsort(torch.where(place < ranked.unsqueeze(1), keys, others)), place)
+    place = _places(scores).double()
+    noise = place / len(place) if noise is None else noise
+    return ranks_of_keys(importance_keys(scores.float().double(), ranked, noise.double(), place))
+
+
+def importance_keys(scores: _Numbers, ranked: _Numbers, noise: _Numbers, place: _Numbers) -> _Numbers:
+    """Distinct numbers in the order of :func:`importance_ranks`, ``[B, L]``, on the host or a device.
+
+    A double holds the noise below the digits of a score, which is a float. All but ``ranked`` are doubles; ``place
+    [L]`` counts from 0.
+    """
+    inside = place < ranked[:, None]
+    keys = scores + noise * (abs(scores) * 2**-25 + 2**-160)
+    return keys * inside + place * 2.0**200 * ~inside  # a float is less than 2 ** 128
+
+
+def ranks_of_keys(keys: Tensor) -> Tensor:
+    """The rank of every key, 0 the least, ``[B, L]``."""
+    return _inverse(argsort(keys), _places(keys))
 
 
 def item_count(ratio: float, item_seq_len: _Lengths) -> _Lengths:
@@ -134,7 +146,7 @@ def mask(item_seq: Tensor, item_seq_len: Tensor, ratio: float, mask_id: int, noi
     place = _places(item_seq)
     keys = torch.where(place < item_seq_len.unsqueeze(1), noise.narrow(1, 0, len(place)), place + 1.0)
     hidden = _inverse(argsort(keys), place) < _but_one(ratio, item_seq_len, item_seq_len).unsqueeze(1)
-    return item_seq.masked_fill(hidden, mask_id), item_seq_len.clone()
+    return item_seq.masked_fill(hidden, mask_id), item_seq_len
 
 
 def reorder(item_seq: Tensor, item_seq_len: Tensor, ratio: float, noise: Tensor) -> Sequences:
@@ -143,7 +155,7 @@ def reorder(item_seq: Tensor, item_seq_len: Tensor, ratio: float, noise: Tensor)
     start, end = _stretch(item_seq_len, item_count(ratio, item_seq_len), noise)
     # In the sub-sequence all keys lie between its first place and the next one, in random order.
     keys = torch.where((place >= start) & (place < end), start + noise.narrow(1, 0, len(place)), place)
-    return item_seq.gather(1, argsort(keys)), item_seq_len.clone()
+    return item_seq.gather(1, argsort(keys)), item_seq_len
 
 
 # The guided operators. The items that they take are counted among those that are ranked. With ``importance_scope:
@@ -178,7 +190,7 @@ def emask_positive(
 ) -> Sequences:
     """emask+: the ``k = floor(ratio * ranked)`` least important items, but never all, become ``mask_id``."""
     k = _but_one(ratio, importance.ranked, item_seq_len)
-    return item_seq.masked_fill(importance.ranks < k.unsqueeze(1), mask_id), item_seq_len.clone()
+    return item_seq.masked_fill(importance.ranks < k.unsqueeze(1), mask_id), item_seq_len
 
 
 def emask_negative(
@@ -193,7 +205,7 @@ def emask_negative(
     an item that is not ranked."""
     first = importance.ranked - _but_one(ratio, importance.ranked, importance.ranked)
     hidden = (importance.ranks >= first.unsqueeze(1)) & (importance.ranks < item_seq_len.unsqueeze(1))
-    return item_seq.masked_fill(hidden, mask_id), item_seq_len.clone()
+    return item_seq.masked_fill(hidden, mask_id), item_seq_len
 
 
 def ereorder_positive(
@@ -202,8 +214,8 @@ def ereorder_positive(
     """erord+: the ``k = floor(ratio * ranked)`` least important items are shuffled among their own positions."""
     rank, k = _places(item_seq), item_count(ratio, importance.ranked).unsqueeze(1)
     by_rank = torch.empty_like(item_seq).scatter_(1, importance.ranks, item_seq)
-    source = argsort(torch.where(rank < k, noise.narrow(1, 0, len(rank)) - 1, rank))
-    return by_rank.gather(1, source).gather(1, importance.ranks), item_seq_len.clone()
+    source = argsort(torch.where(rank < k, noise.narrow(1, 0, len(rank)), rank))  # noise < 1 <= k, where k > 0
+    return by_rank.gather(1, source).gather(1, importance.ranks), item_seq_len
 
 
 # The lengths of views, by the lengths ``[B]`` of their sequences, as the host needs them to group by length; of guided

@@ -3,6 +3,8 @@ views that the losses contrast."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from recbole.config import Config
@@ -47,8 +49,8 @@ class TrainingBatch(SequenceBatch):
         fields = dict(self.interaction)
         if self.drawn is not None:
             sequences, lengths = (fields[field] for field in self.sequences)
-            size = self.drawn.size  # several negative items have repeated the instances
-            sequences, lengths = sequences.narrow(0, 0, size), lengths.narrow(0, 0, size)
+            if (size := self.drawn.size) < len(lengths):  # several negative items have repeated the instances
+                sequences, lengths = sequences.narrow(0, 0, size), lengths.narrow(0, 0, size)
             for name, view in self.drawn.make(sequences, lengths).items():
                 fields.update(zip(fields_of(name, self.sequences), view))
             if (negative := fields.get(fields_of(NEGATIVE_VIEW, self.sequences)[0])) is not None:
@@ -108,17 +110,27 @@ class WithViews(TrainDataLoader):
         """Before worker processes start, which get what is drawn here."""
         self.views.begin_epoch()
 
-    def _with_views(self, batch: SequenceBatch, rows: np.ndarray, sequences: tuple[str, str]) -> TrainingBatch:
-        """``batch`` with the views of instances ``rows [B]``, whose sequences are fields of it."""
-        drawn, retrieved = self.views.draw(rows, batch[sequences[0]].shape[1])
+    def _with_views(
+        self,
+        batch: SequenceBatch,
+        rows: np.ndarray,
+        sequences: tuple[str, str],
+        others: Mapping[str, np.ndarray] | None = None,
+    ) -> TrainingBatch:
+        """``batch`` with the views of instances ``rows [B]``, whose sequences are fields of it, and with the sequences
+        of ``others``, by what their fields begin with."""
         fields, lengths = dict(batch.interaction), dict(batch.host_lengths)
-        made = {} if drawn is None else drawn.lengths(lengths[sequences[1]][: len(rows)])
-        for name, others in retrieved.items():
-            pair = self._dataset.item_sequences(others)
-            fields.update(zip(fields_of(name, sequences), pair))
-            fields[f"{name}_{self.uid_field}"] = self._dataset.inter_feat[self.uid_field][others]
-            made[name] = pair[1].numpy().copy()
-        lengths.update((fields_of(name, sequences)[1], of_view) for name, of_view in made.items())
+        own = lengths[sequences[1]][: len(rows)]
+        drawn, retrieved = self.views.draw(rows, own, fields[sequences[0]].shape[1])
+        if others := {**(others or {}), **retrieved}:
+            read, sizes = np.concatenate(list(others.values())), [len(each) for each in others.values()]
+            user = self._dataset.inter_feat[self.uid_field][torch.from_numpy(read)]
+            columns = [column.split(sizes) for column in (*self._dataset.item_sequences(read), user)]
+            for name, *parts in zip(others, *columns):
+                fields.update(zip((*fields_of(name, sequences), f"{name}_{self.uid_field}"), parts))
+                lengths[fields_of(name, sequences)[1]] = parts[1].numpy().copy()
+        if drawn is not None:
+            lengths.update((fields_of(name, sequences)[1], of_view) for name, of_view in drawn.lengths.items())
         return TrainingBatch(fields, lengths, self.views.guided, drawn, sequences)
 
 
@@ -144,8 +156,8 @@ class EC4SRecTrainDataLoader(WithViews):
 
 #: The field of where prefixes end among the cells of windows.
 CELL = "cell"
-#: Before the names of the fields of windows, and the field of where instances are among the prefixes of these.
-WINDOW, PLACE = "window_", "place"
+#: What the names of the fields of windows begin with, and the field of where instances are among the prefixes of these.
+WINDOW, PLACE = "window", "place"
 
 
 class SequencesTrainDataLoader(TrainDataLoader):
@@ -183,6 +195,7 @@ class EC4SRecSequencesTrainDataLoader(WithViews, SequencesTrainDataLoader):
     def _begin_epoch(self):
         super()._begin_epoch()
         self._drawn = self.windows.draw(self.views.generator(1 + len(self._dataset)))
+        self.views.prepare(self.windows.rows[self._drawn])
 
     def collate_fn(self, index: list[int]) -> TrainingBatch:
         """The batch of users ``index``."""
@@ -192,10 +205,8 @@ class EC4SRecSequencesTrainDataLoader(WithViews, SequencesTrainDataLoader):
         rows = self.windows.rows[drawn]
         batch = dataset[rows]
         fields, lengths = dict(batch.interaction), dict(batch.host_lengths)
-        prefixes, lengths[WINDOW + sequences[1]] = self.windows.of(users)
-        longest = torch.from_numpy(prefixes[np.cumsum(lengths[WINDOW + sequences[1]]) - 1])
-        fields.update(zip((WINDOW + field for field in sequences), dataset.item_sequences(longest)))
-        fields[WINDOW + self.uid_field] = dataset.inter_feat[self.uid_field][longest]
-        fields[WINDOW + self.iid_field] = dataset.inter_feat[self.iid_field][torch.from_numpy(prefixes)]
+        prefixes, of_windows = self.windows.of(users)
+        fields[f"{WINDOW}_{self.iid_field}"] = dataset.inter_feat[self.iid_field][torch.from_numpy(prefixes)]
         fields[PLACE] = torch.from_numpy(self.windows.places(users, drawn))
-        return self._with_views(SequenceBatch(fields, lengths), rows, sequences)
+        longest = {WINDOW: prefixes[np.cumsum(of_windows) - 1]}
+        return self._with_views(SequenceBatch(fields, lengths), rows, sequences, longest)

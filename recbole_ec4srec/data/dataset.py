@@ -151,8 +151,7 @@ class EC4SRecDataset(SequentialDataset):
         for field in self.history:
             if field != self.uid_field and f"{field}{self.config['LIST_SUFFIX']}" not in unused:
                 batch[getattr(self, f"{field}_list_field")] = self._cut(self.history[field], position, inside)
-        lengths = batch[self.item_list_length_field].numpy().copy()
-        batch = SequenceBatch(batch, {self.item_list_length_field: lengths})
+        batch = SequenceBatch(batch, {self.item_list_length_field: inside.sum(1)})
         return self.join(batch) if join else batch
 
     @staticmethod
@@ -164,11 +163,11 @@ class EC4SRecDataset(SequentialDataset):
 
     def item_sequences(self, rows: torch.Tensor | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Item ids ``[R, L]``, padded with 0 on the right, and lengths ``[R]`` of the instances ``rows``."""
-        rows = torch.as_tensor(rows)
-        lengths = self.item_seq_len[rows]
         if self.history is None:
-            return self.inter_feat[self.item_seq_field][rows], lengths
-        return self._cut(self.history[self.iid_field], *self.window_cells(rows)), lengths
+            rows = torch.as_tensor(rows)
+            return self.inter_feat[self.item_seq_field][rows], self.item_seq_len[rows]
+        position, inside = self.window_cells(rows)
+        return self._cut(self.history[self.iid_field], position, inside), torch.from_numpy(inside.sum(1))
 
     def instances(self, rows: torch.Tensor) -> tuple:
         """What explainers ask of instances: :meth:`item_sequences`, next items ``[R]`` and users ``[R]``."""
@@ -195,7 +194,7 @@ class EC4SRecDataset(SequentialDataset):
         if isinstance(index, slice):
             return torch.arange(len(self.inter_feat))[index]
         rows = torch.as_tensor(index)
-        return rows.nonzero(as_tuple=True)[0] if rows.dtype == torch.bool else rows.long().reshape(-1)
+        return rows.nonzero(as_tuple=True)[0] if rows.dtype == torch.bool else rows.long().flatten()
 
     def window_cells(self, rows: torch.Tensor | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where in the history each cell of the windows is read from, and which cells hold an item, both ``[R, L]``."""

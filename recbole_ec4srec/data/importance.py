@@ -32,10 +32,14 @@ class ImportanceTable:
 
     def rows(self, rows: torch.Tensor | np.ndarray) -> torch.Tensor:
         """Raw attributions ``[R, L]`` of instances ``rows``, 0 on padding."""
+        return torch.from_numpy(self.host_rows(rows))
+
+    def host_rows(self, rows: torch.Tensor | np.ndarray) -> np.ndarray:
+        """:meth:`rows` as an array."""
         offsets, values, rows = self.offsets.numpy(), self.values.numpy(), np.asarray(rows)
         start, cell = offsets[rows][:, None], np.arange(self.max_length)
         inside = cell < offsets[rows + 1][:, None] - start
-        return torch.from_numpy(np.where(inside, values[np.where(inside, start + cell, 0)], np.float32(0)))
+        return np.where(inside, values[np.where(inside, start + cell, 0)], np.float32(0))
 
     def top_items(self) -> torch.Tensor:
         """The position of the most important item of each instance, ``[N]``; of equals the last one."""

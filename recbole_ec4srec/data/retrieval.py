@@ -15,7 +15,7 @@ from torch import Tensor
 from recbole_ec4srec.data.importance import ImportanceTable, normalise
 from recbole_ec4srec.data.ragged import ranges
 
-# How many pairs of sequences are compared, and instances read, at a time. The result does not depend on it.
+# How many pairs of sequences are compared at a time. The result does not depend on it.
 _CHUNK = 1 << 15
 
 
@@ -93,8 +93,8 @@ class GuidedRetrieval:
     where score is Eq. 5's and an item that occurs several times has the sum of its scores. Where all utilities of an
     instance are 0 the draw is uniform; where it has no candidates it is the instance itself.
 
-    The distributions are built once, when the object is made. Of an instance with more than ``max_candidates``
-    candidates an evenly spread sample of that size, with a random start, takes part.
+    The distribution of an instance is built by :meth:`prepare`, once, before it is drawn from. Of an instance with more
+    than ``max_candidates`` candidates an evenly spread sample of that size, with a random start, takes part.
 
     Args:
         index: the candidates.
@@ -102,7 +102,7 @@ class GuidedRetrieval:
         importance: raw attributions of all instances.
         n_items: the number of item ids, the padding included.
         score: whose scores are summed, ``anchor`` or ``candidate``.
-        max_candidates: bounds time and memory; 4 bytes are kept per instance and candidate.
+        max_candidates: bounds time and memory; 4 bytes are kept per prepared instance and candidate.
         rng: for the samples.
     """
 
@@ -117,34 +117,57 @@ class GuidedRetrieval:
         rng: np.random.Generator,
     ):
         self.index = index
+        self._item_sequences, self._importance, self._n_items = item_sequences, importance, n_items
         self._score_of = score
         total = index.n_candidates
         count = np.minimum(total, max_candidates)
         self._stride = total // np.maximum(count, 1)
         self._first = np.where(total > count, (rng.random(len(total)) * total).astype(np.int64), 0)
         self._offsets = np.concatenate([[0], np.cumsum(count)])
-        # For each instance, the cumulative probabilities of its candidates.
+        # For each instance, the cumulative probabilities of its candidates; memory that is never written is never used.
         self._cumulative = np.zeros(self._offsets[-1], dtype=np.float32)
+        self._is_prepared = count == 0
 
-        scores = _score_matrix(item_sequences, importance, n_items)
-        rows = index.by_target[count[index.by_target] > 0]
-        pairs = np.cumsum(count[rows])
-        cuts = np.searchsorted(pairs, np.arange(_CHUNK, max(_CHUNK, len(self._cumulative)), _CHUNK))
-        for chunk in np.split(rows, np.unique(cuts)):
+    def prepare(self, rows: np.ndarray | None = None) -> None:
+        """Build the distributions of instances ``rows``, or of all, that have none yet."""
+        wanted = ~self._is_prepared
+        if rows is not None:
+            wanted = np.zeros_like(wanted)
+            wanted[rows] = ~self._is_prepared[rows]
+        rows = self.index.by_target[wanted[self.index.by_target]]  # the candidates of neighbours are mostly the same
+        pairs = np.cumsum(self._offsets[rows + 1] - self._offsets[rows])
+        for chunk in np.split(rows, np.flatnonzero(np.diff(pairs // _CHUNK)) + 1):
             if len(chunk):
-                self._fill(chunk, scores)
+                self._fill(chunk)
+        self._is_prepared |= wanted
 
-    def _fill(self, rows, scores):
+    def _fill(self, rows):
         """Compute the cumulative probabilities of the candidates of ``rows``, ``P`` pairs in all."""
         count = self._offsets[rows + 1] - self._offsets[rows]
         anchor = np.repeat(np.arange(len(rows)), count)  # of each pair, [P]
         number = ranges(np.zeros_like(count), count)
-        utility = self._utility(scores[rows][anchor], scores[self.candidate(rows[anchor], number)])
+        read, of_pairs = np.unique(
+            np.concatenate([rows[anchor], self.candidate(rows[anchor], number)]), return_inverse=True
+        )
+        scores = self._scores(read)
+        utility = self._utility(*(scores[half] for half in np.split(of_pairs, 2)))
         total = np.bincount(anchor, utility, minlength=len(rows))[anchor]
         probability = np.where(total > 0, utility / np.where(total > 0, total, 1), 1 / count[anchor])
         cumulative = np.cumsum(probability)
         before = np.concatenate([[0], cumulative])[np.cumsum(count) - count]
         self._cumulative[self._offsets[rows][anchor] + number] = cumulative - before[anchor]
+
+    def _scores(self, rows):
+        """Eq. 5's scores of the items of ``rows [R]``, ``[R, n_items]``, sparse."""
+        item_seq, item_seq_len = self._item_sequences(torch.from_numpy(rows))
+        width = int(item_seq_len.max())
+        inside = torch.arange(width) < item_seq_len.unsqueeze(1)
+        scores = normalise(self._importance.rows(rows)[:, :width], item_seq_len)[inside].numpy()
+        ends = np.cumsum(item_seq_len.numpy(), dtype=np.int64)
+        parts = scores, item_seq[:, :width][inside].int().numpy(), np.concatenate([[0], ends])
+        matrix = csr_matrix(parts, shape=(len(rows), self._n_items))
+        matrix.sum_duplicates()
+        return matrix
 
     def _utility(self, anchors, candidates):
         """The utility of each pair of rows of two sparse matrices of scores ``[P, n_items]``."""
@@ -171,7 +194,8 @@ class GuidedRetrieval:
         return self.candidate(np.full_like(number, row), number), np.diff(cumulative, prepend=0.0) / cumulative[-1:]
 
     def draw(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """One retrieved instance for each of ``rows``, ``[R]``."""
+        """One retrieved instance for each of ``rows``, which are prepared, ``[R]``."""
+        assert self._is_prepared[rows].all()
         start, end = self._offsets[rows], self._offsets[np.asarray(rows) + 1]
         uniform = rng.random(len(rows))
         if not len(self._cumulative):
@@ -185,18 +209,3 @@ class GuidedRetrieval:
             beyond = self._cumulative[middle] > goal
             low, high = np.where(beyond, low, np.minimum(middle + 1, high)), np.where(beyond, middle, high)
         return np.where(end > start, self.candidate(rows, low - start), rows)
-
-
-def _score_matrix(item_sequences, importance, n_items):
-    """Eq. 5's scores of the items of all instances, ``[N, n_items]``, sparse."""
-    items, scores = [], []
-    for rows in torch.arange(len(importance)).split(_CHUNK):
-        item_seq, item_seq_len = item_sequences(rows)
-        width = item_seq.shape[1]
-        inside = torch.arange(width) < item_seq_len.unsqueeze(1)
-        items.append(item_seq[inside].int())
-        scores.append(normalise(importance.rows(rows)[:, :width], item_seq_len)[inside])
-    parts = torch.cat(scores).numpy(), torch.cat(items).numpy(), importance.offsets.numpy()
-    matrix = csr_matrix(parts, shape=(len(importance), n_items))
-    matrix.sum_duplicates()
-    return matrix

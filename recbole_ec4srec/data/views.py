@@ -15,6 +15,7 @@ import torch
 from recbole.config import Config
 from torch import Tensor
 
+from recbole_ec4srec.config.keys import SEQUENCES
 from recbole_ec4srec.config.objective import (
     IMPORTANCE_SCOPE,
     NEGATIVE,
@@ -26,7 +27,7 @@ from recbole_ec4srec.config.objective import (
     setting,
     views_of,
 )
-from recbole_ec4srec.data.augmentation import Importance
+from recbole_ec4srec.data.augmentation import Importance, importance_keys, ranked_count, ranks_of_keys
 from recbole_ec4srec.data.dataset import EC4SRecDataset
 from recbole_ec4srec.data.importance import ImportanceTable
 from recbole_ec4srec.data.operators import length_by, view_by
@@ -47,28 +48,33 @@ class DrawnViews:
     Args:
         words: of the operators, by the kind of views; without words of a kind there are no views of it.
         guided: which operators the words mean, and the names of the views.
-        scores: of the instances' items, ``[B, L]``, for guided operators.
-        size: ``B``.
+        scores: of the instances' items, ``[B, L]``, on the host, for guided operators.
+        item_seq_len: of the instances, ``[B]``.
         width: ``L``.
         rng: draws the operators and their noise.
         settings: have the ratios of the operators, and perhaps ``importance_scope``.
         mask_id: the id of ``[m]``.
         needed: the names of the views that are asked for, or None for all.
+
+    Attributes:
+        size: ``B``.
+        lengths: the lengths ``[B]`` of the views by their names, on the host; none where an operator cannot tell.
     """
 
     def __init__(
         self,
         words: Mapping[str, Sequence[str]],
         guided: bool,
-        scores: Tensor | None,
-        size: int,
+        scores: np.ndarray | None,
+        item_seq_len: np.ndarray,
         width: int,
         rng: np.random.Generator,
         settings: Mapping,
         mask_id: int,
         needed: Collection[str] | None = None,
     ):
-        self.size, self._mask_id, self._needed = size, mask_id, needed
+        self.size = size = len(item_seq_len)
+        self._mask_id, self._needed = mask_id, needed
         positive, negative = (
             [operator_of(word, kind, guided) for word in words[kind]] for kind in (POSITIVE, NEGATIVE)
         )
@@ -90,11 +96,14 @@ class DrawnViews:
         self._scope = setting(settings, IMPORTANCE_SCOPE)
         place = np.empty_like(order)
         place[order] = np.arange(len(order))
-        self._tensors = {"instance": torch.from_numpy(order % size), "place": torch.from_numpy(place)}
-        self._tensors["noise"] = torch.from_numpy(rng.random((len(order), width + 1)))
+        instance = order % size
+        self.lengths = self._lengths(item_seq_len[instance], place)
+        drawn = {"instance": instance, "place": place, "noise": rng.random((len(order), width + 1))}
         if scores is not None:
-            self._tensors["scores"] = scores
-            self._tensors["ties"] = torch.from_numpy(rng.random((len(order), width)))
+            ranked, ties = ranked_count(item_seq_len, self._scope), rng.random((len(order), width))
+            of_views = scores[instance].astype(np.float64), ranked[instance], ties, np.arange(width, dtype=np.float64)
+            drawn.update(scores=scores, keys=importance_keys(*of_views))
+        self._tensors = {name: torch.from_numpy(values) for name, values in drawn.items()}
 
     def to(self, device: torch.device | str) -> DrawnViews:
         """The same on another device."""
@@ -106,16 +115,13 @@ class DrawnViews:
         mapped._tensors = {name: function(tensor) for name, tensor in self._tensors.items()}
         return mapped
 
-    def lengths(self, item_seq_len: np.ndarray) -> dict[str, np.ndarray]:
-        """The lengths ``[B]`` of the views by their names, on the host; none where an operator cannot tell."""
-        of_slots = item_seq_len[self._tensors["instance"].numpy()]
+    def _lengths(self, of_slots, place):
         lengths = []
         for operator, of in zip(self._operators(), np.split(of_slots, np.cumsum(list(self._counts.values()))[:-1])):
             if operator.length is None:
                 return {}
             lengths.append(length_by(operator, of, self._ratios, self._scope))
-        ordered = np.concatenate(lengths)[self._tensors["place"].numpy()]
-        return self._by_name(ordered.reshape(len(self.names), self.size))
+        return self._by_name(np.concatenate(lengths)[place].reshape(len(self.names), self.size))
 
     def make(self, item_seq: Tensor, item_seq_len: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
         """The views by their names, ``(item_seq [B, L], item_seq_len [B])`` each, of instances of the same shapes."""
@@ -125,7 +131,8 @@ class DrawnViews:
         parts = [sequences.split(counts), lengths.split(counts), self._tensors["noise"].split(counts)]
         if "scores" in self._tensors:
             scores = self._tensors["scores"].index_select(0, instance)
-            importance = Importance.of(scores, lengths, self._tensors["ties"], self._scope)
+            ranked = ranked_count(lengths, self._scope)
+            importance = Importance(scores, ranks_of_keys(self._tensors["keys"]), ranked)
             parts += [part.split(counts) for part in importance]
         made = []
         for operator, seq, n, noise, *scored in zip(self._operators(), *parts):
@@ -165,7 +172,8 @@ class Views:
     def set_importance(self, importance: ImportanceTable | None) -> None:
         """Leave the warm-up: from the next epoch on, views are guided by ``importance``.
 
-        Builds the distributions of ertrl+. None is for a configuration whose guided losses all have weight 0.
+        Builds the distributions of ertrl+, with ``train_on: sequences`` epoch by epoch (:meth:`prepare`). None is for a
+        configuration whose guided losses all have weight 0.
         """
         self.guided, self.importance, self._guided_since = True, importance, self.epoch
         self.retrieval = None
@@ -175,6 +183,11 @@ class Views:
         """Other views than in the epochs before; what is retrieved from is built before worker processes start."""
         self.epoch += 1
         self._build_retrieval()
+
+    def prepare(self, rows: np.ndarray) -> None:
+        """Make ready for instances ``rows`` to be drawn for, before worker processes start."""
+        if isinstance(self.retrieval, GuidedRetrieval):
+            self.retrieval.prepare(rows)
 
     def state_dict(self) -> dict:
         """What :meth:`load_state_dict` needs to draw what would have come next."""
@@ -213,14 +226,18 @@ class Views:
                 self._config["ertrl_max_candidates"],
                 self.generator(0),
             )
+            if self._config["train_on"] != SEQUENCES:
+                self.retrieval.prepare()
 
     def generator(self, salt: int) -> np.random.Generator:
         """Random numbers that depend on the seed, the epoch and ``salt`` alone."""
         return np.random.default_rng([self._config["seed"], self.epoch, salt])
 
-    def draw(self, rows: np.ndarray, width: int) -> tuple[DrawnViews | None, dict[str, Tensor]]:
-        """What is drawn for instances ``rows [B]``, whose sequences are padded to ``width``: views by operators, and by
-        name which instances are retrieved."""
+    def draw(
+        self, rows: np.ndarray, item_seq_len: np.ndarray, width: int
+    ) -> tuple[DrawnViews | None, dict[str, np.ndarray]]:
+        """What is drawn for instances ``rows [B]``, whose sequences, of lengths ``[B]``, are padded to ``width``: views
+        by operators, and by name which instances are retrieved."""
         # A batch is told apart from the others of its epoch by its first instance.
         rng, needed = self.generator(1 + int(rows[0])), self.needed[self.guided]
         words = {
@@ -229,10 +246,10 @@ class Views:
         }
         drawn = None
         if any(words.values()):
-            scores = None if self.importance is None else self.importance.rows(rows)[:, :width]
+            scores = None if self.importance is None else self.importance.host_rows(rows)[:, :width]
             mask_id = self._dataset.item_num
-            drawn = DrawnViews(words, self.guided, scores, len(rows), width, rng, self._config, mask_id, needed)
+            drawn = DrawnViews(words, self.guided, scores, item_seq_len, width, rng, self._config, mask_id, needed)
         retrieved = {}
         if self.retrieval is not None and _RETRIEVED_VIEW[self.guided] in needed:
-            retrieved[_RETRIEVED_VIEW[self.guided]] = torch.from_numpy(self.retrieval.draw(rows, rng))
+            retrieved[_RETRIEVED_VIEW[self.guided]] = self.retrieval.draw(rows, rng)
         return drawn, retrieved

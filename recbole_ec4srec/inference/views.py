@@ -130,6 +130,7 @@ def views_of_user(
         config["ertrl_max_candidates"],
         rng,
     )
+    guided.prepare(anchor.numpy())
 
     def items_of(instance):
         item_seq, length = dataset.item_sequences(instance)

@@ -90,7 +90,7 @@ class EC4SRec(SequentialRecommender):
             states = self._encode_windows(interaction)
             encoded = {ANCHOR: states.index_select(0, interaction[PLACE])}
             encoded.update(self.encode(interaction, views) if views else {})
-            recommendation = self.backbone.cross_entropy(states, interaction[WINDOW + self.POS_ITEM_ID])
+            recommendation = self.backbone.cross_entropy(states, interaction[f"{WINDOW}_{self.POS_ITEM_ID}"])
             parts = {REC: mean(recommendation, len(states))}
         else:
             encoded = self.encode(interaction, [ANCHOR, *views])
@@ -101,9 +101,9 @@ class EC4SRec(SequentialRecommender):
 
     def _encode_windows(self, interaction):
         """The representations of all prefixes of the windows of a batch, ``[P, d]`` (``train_on: sequences``)."""
-        lengths = WINDOW + self.ITEM_SEQ_LEN
-        user = interaction[WINDOW + self.USER_ID] if self.backbone.takes_user else None
-        sequences = interaction[WINDOW + self.ITEM_SEQ], interaction[lengths]
+        lengths = f"{WINDOW}_{self.ITEM_SEQ_LEN}"
+        user = interaction[f"{WINDOW}_{self.USER_ID}"] if self.backbone.takes_user else None
+        sequences = interaction[f"{WINDOW}_{self.ITEM_SEQ}"], interaction[lengths]
         return self.backbone.encode_prefixes(*sequences, interaction.host_lengths[lengths], user)
 
     def _contrasts(self, names, views, encoded, interaction):

@@ -52,12 +52,12 @@ def batch(sequences, importance=None, width=WIDTH):
 def drawn(sequences, words, ratios, importance=None, negative=(), seed=1, width=WIDTH):
     """The views of a batch by their names, random or, with ``importance``, guided."""
     item_seq, lengths = batch(sequences, width=width)
-    scores = None if importance is None else pad(importance, width, value=0.0)
+    scores = None if importance is None else pad(importance, width, value=0.0).numpy()
     words, rng = {"positive": words, "negative": negative}, np.random.default_rng(seed)
-    views = DrawnViews(words, importance is not None, scores, len(sequences), width, rng, ratios, MASK)
+    views = DrawnViews(words, importance is not None, scores, lengths.numpy(), width, rng, ratios, MASK)
     made = views.make(item_seq, lengths)
-    assert all(made[name][1].tolist() == of.tolist() for name, of in views.lengths(lengths.numpy()).items())
-    assert views.lengths(lengths.numpy()).keys() == made.keys()
+    assert all(made[name][1].tolist() == of.tolist() for name, of in views.lengths.items())
+    assert views.lengths.keys() == made.keys()
     return list(made.values())
 
 
@@ -371,10 +371,9 @@ def test_no_operator_changes_what_it_is_given(example, percent, seed):
     before = flat(batch(*example))
     views, after = all_views(*example, percent / 100, seed)
     assert all(torch.equal(old, new) for old, new in zip(before, flat(after)))
-    # Nor does what later happens to a view.
-    for item_seq, item_seq_len in views:
+    # Nor does what later happens to a view's items.
+    for item_seq, _ in views:
         item_seq.fill_(-1)
-        item_seq_len.fill_(-1)
     assert all(torch.equal(old, new) for old, new in zip(before, flat(after)))
 
 

@@ -92,15 +92,17 @@ def test_without_other_users_everything_retrieves_itself():
 # ertrl+
 
 
-def guided(index, sequences, importance, score="anchor", max_candidates=100, seed=1):
+def guided(index, sequences, importance, score="anchor", max_candidates=100, seed=1, rows=None):
     lengths = torch.tensor([len(seq) for seq in sequences])
     item_seq = torch.tensor([seq + [0] * (WIDTH - len(seq)) for seq in sequences])
     table = ImportanceTable(lengths, WIDTH)
     scores = torch.tensor([row + [0.0] * (WIDTH - len(row)) for row in importance])
     table.set_rows(torch.arange(len(sequences)), scores)
-    return GuidedRetrieval(
+    retrieval = GuidedRetrieval(
         index, lambda rows: (item_seq[rows], lengths[rows]), table, N_ITEMS, score, max_candidates, seeded(seed)
     )
+    retrieval.prepare(rows)
+    return retrieval
 
 
 def distribution(drawn_from, row):
@@ -271,6 +273,17 @@ def test_the_size_of_the_chunks_changes_nothing(monkeypatch, chunk, max_candidat
         assert distribution(whole, row) == pytest.approx(distribution(chunked, row), abs=1e-6)
     rows = np.tile(np.arange(40), 5)
     assert np.array_equal(whole.draw(rows, seeded()), chunked.draw(rows, seeded()))
+
+
+@pytest.mark.parametrize("max_candidates", [6, 100])
+def test_instances_can_be_prepared_as_they_are_needed(max_candidates):
+    whole = guided(*many(), max_candidates=max_candidates)
+    drawn_from = guided(*many(), max_candidates=max_candidates, rows=np.array([31, 2]))
+    with pytest.raises(AssertionError):
+        drawn_from.draw(np.array([2, 3]), seeded())
+    drawn_from.prepare(np.array([2, 3, 17]))
+    rows = np.array([3, 2, 31, 17] * 5)
+    assert np.array_equal(whole.draw(rows, seeded()), drawn_from.draw(rows, seeded()))
 
 
 def test_the_same_seed_draws_the_same():
