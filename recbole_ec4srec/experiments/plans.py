@@ -43,8 +43,8 @@ class Plan:
     Attributes:
         control: the label of the row that all others are tested against.
         pairs: what is tested besides, a label against another.
-        figure: None for a table; ``points``, one for each row and seed; ``lines``, over the rows' ``x``; or ``epochs``,
-            the validation metric by epoch.
+        figure: None for a table; ``points``, one for each row and seed; ``lines``, over the rows' ``x``; ``epochs``,
+            the validation metric by epoch; or ``differences``, of all that is tested, with their intervals.
         split: ``test``, or ``valid`` for a choice of settings.
     """
 
@@ -113,7 +113,7 @@ _ORACLE = {
 }
 RANDOM_MASKING = Row("random", "CL4SRec", {**_MASKING, "mu_m": 0.4})
 
-_EXPLAINERS = ("saliency", "occlusion", "attention", "integrated_gradients", "random")
+_EXPLAINERS = ("random", "attention", "attention_norm", "saliency", "integrated_gradients", "occlusion")
 _WITHOUT = {"reorder": ["crop", "mask"], "mask": ["crop", "reorder"], "crop": ["mask", "reorder"]}
 
 
@@ -140,10 +140,26 @@ def _one_at_a_time(row: Row) -> tuple[Row, ...]:
 def _varied(rows: Iterable[Row], key: str, values: Iterable, name: str = "") -> tuple[Row, ...]:
     """Each row with each value of a key, a line of a figure; ``name`` is before the value in the label."""
     return tuple(
-        Row(f"{row.label}, {name}{value}".replace(" 0.", " ."), row.model, _setting(key, value), row.label, value)
+        Row(
+            f"{row.label}, {name}{value}".replace(" 0.", " ."),
+            row.model,
+            {**row.settings, **_setting(key, value)},
+            row.label,
+            value,
+        )
         for row in rows
         for value in values
     )
+
+
+def _option(key: str, value: Any) -> Row:
+    """EC4SRec with one key that is not as the paper has it."""
+    return Row(f"{key}: {value}", "EC4SRec", {key: value})
+
+
+def _against_random(rows: Iterable[Row]) -> tuple[tuple[str, str], ...]:
+    """The pairs of every explainer with the same row guided by random importance."""
+    return tuple((f"{row.label}, {name}", f"{row.label}, random") for row in rows for name in _EXPLAINERS[1:])
 
 
 def _losses(label: str, *names: str) -> Row:
@@ -153,6 +169,14 @@ def _losses(label: str, *names: str) -> Row:
     weights = {term.weight_key: 0 for term in others if _DEFAULTS.get(term.weight_key, term.default) != 0}
     return Row(label, "EC4SRec", weights)
 
+
+_OPTIONS = (
+    _option("importance_scope", "context"),
+    _option("guided_negatives", "hard"),
+    _option("same_target", "ignored"),
+    _option("same_target", "positive"),
+)
+_IN_CONTEXT = tuple(Row(f"{row.label}, context", row.model, {"importance_scope": "context"}) for row in GUIDED_ROWS)
 
 _PLANS = (
     Plan(
@@ -279,10 +303,27 @@ _PLANS = (
     Plan(
         "figure7",
         "Figure 7: explanation methods",
-        (CL4SREC, DUOREC, *_varied(GUIDED_ROWS, "explainer", _EXPLAINERS)),
+        (CL4SREC, DUOREC, *_varied((*GUIDED_ROWS, *_IN_CONTEXT), "explainer", _EXPLAINERS)),
         AMAZON[:2],
         ("ndcg@5",),
         figure="points",
+    ),
+    Plan(
+        "options",
+        "Options: EC4SRec with one of them, chosen on the validation set",
+        (EC4SREC, *_OPTIONS, _option("explainer", "attention_norm"), _option("lambda_cl_pos", 0)),
+        AMAZON[:1],
+        ("ndcg@10", "hit@10"),
+        split="valid",
+    ),
+    Plan(
+        "guidance",
+        "Guidance: every explainer against random importance",
+        _varied((EC4SREC, *_OPTIONS), "explainer", _EXPLAINERS),
+        AMAZON,
+        ("ndcg@10", "hit@10"),
+        pairs=_against_random((EC4SREC, *_OPTIONS)),
+        figure="differences",
     ),
 )
 #: Every table and figure by its name.

@@ -73,10 +73,11 @@ def _report_under(protocol: str, plan: Plan, dataset: str, of_label: Records, pa
     where = f"{dataset}, {PROTOCOLS[protocol]}"
     paper = plan.paper if protocol == ALL else {}  # which ranks all items
     texts = [_write_results(plan, paper, dataset, protocol, of_label, path)]
-    if compared := _compare(plan, of_label):
+    compared = _compare(plan, of_label)
+    if compared:
         texts.append(_write_significance(where, compared, path.with_name(f"{path.name}-significance")))
-    if plan.figure and any(of_label.values()):
-        _write_figure(plan, where, of_label, path)
+    if compared if plan.figure == "differences" else plan.figure and any(of_label.values()):
+        _write_figure(plan, where, of_label, compared, path)
     return "\n".join(texts)
 
 
@@ -151,8 +152,9 @@ def _write_significance(where: str, compared: Comparisons, path: Path) -> str:
     return write_table(path, header, rows, caption)
 
 
-def _write_figure(plan: Plan, where: str, of_label: Records, path: Path) -> None:
-    """Write ``path.png``; its data is in ``path.csv``, for curves by epoch in ``path-curves.csv``."""
+def _write_figure(plan: Plan, where: str, of_label: Records, compared: Comparisons, path: Path) -> None:
+    """Write ``path.png``; its data is in ``path.csv``, for curves by epoch in ``path-curves.csv``, and for differences
+    in ``path-significance.csv``."""
     figure = Figure(figsize=(9, 5))
     axis = figure.subplots()
     of_label = {label: records for label, records in of_label.items() if records}
@@ -160,6 +162,8 @@ def _write_figure(plan: Plan, where: str, of_label: Records, path: Path) -> None
         _draw_curves(axis, plan, of_label, path.with_name(f"{path.name}-curves.csv"))
     elif plan.figure == "lines":
         _draw_lines(axis, plan, of_label)
+    elif plan.figure == "differences":
+        _draw_differences(axis, plan, compared)
     else:
         _draw_points(axis, plan, of_label)
     axis.set_title(f"{plan.title}; {where}", fontsize=10)
@@ -206,3 +210,18 @@ def _draw_points(axis: Axes, plan: Plan, of_label: Records) -> None:
         axis.plot([metric_value(record, "test", metric) for record in records], [-number] * len(records), "o")
     axis.set_yticks(range(0, -len(of_label), -1), list(of_label))
     axis.set(xlabel=_title(metric))
+
+
+def _draw_differences(axis: Axes, plan: Plan, compared: Comparisons) -> None:
+    """The differences in the first metric with their 95 % intervals, the first on top."""
+    metric = plan.metrics[0]
+    of_metric = {
+        f"{label} against {other.rsplit(', ', 1)[-1]}": c for (label, other, of), c in compared.items() if of == metric
+    }
+    places, found = range(0, -len(of_metric), -1), list(of_metric.values())
+    middle = [c.difference for c in found]
+    beside = [c.difference - c.low for c in found], [c.high - c.difference for c in found]
+    axis.errorbar(middle, places, xerr=beside, fmt="o", capsize=3)
+    axis.axvline(0, color="grey", linewidth=1)
+    axis.set_yticks(places, list(of_metric))
+    axis.set(xlabel=f"difference in {_title(metric)}, with its 95 % interval over users")

@@ -24,7 +24,7 @@ from recbole_ec4srec.storage.atomic import replacing
 from recbole_ec4srec.storage.checkpoint import load_checkpoint
 from recbole_ec4srec.storage.settings import plain
 from recbole_ec4srec.training.build import build
-from recbole_ec4srec.training.protocols import PROTOCOLS, Judged, own_protocol
+from recbole_ec4srec.training.protocols import PROTOCOLS, Judged, model_file, own_protocol
 from recbole_ec4srec.training.resume import load_state, read_state, remove_state, save_state
 
 TELL_EVERY = 10  # seconds
@@ -91,12 +91,20 @@ class Training:
             self.results[protocol] = self._test(protocol)
 
     def _test(self, protocol):
-        trainer = self.trainer
-        if isinstance(trainer, Judged):
-            best, test = trainer.best_under(protocol), trainer.evaluate_best(self.test_data, protocol)
-        else:
-            best, test = trainer.best, plain(trainer.evaluate(self.test_data, load_best_model=True))
+        best = self.trainer.best_under(protocol) if isinstance(self.trainer, Judged) else self.trainer.best
+        test = self.evaluate_best(protocol)
         return {"best_epoch": best["epoch"], "valid": best["valid"], "test": test, "ranks": self.ranks(protocol)}
+
+    def evaluate_best(self, protocol: str) -> dict[str, float] | None:
+        """The test metrics under a protocol with the weights of its best epoch, which the model has then."""
+        if isinstance(self.trainer, Judged):
+            return self.trainer.evaluate_best(self.test_data, protocol)
+        return plain(self.trainer.evaluate(self.test_data, load_best_model=True))
+
+    def best_model(self, protocol: str) -> Path:
+        """The file of the weights of a protocol's best epoch."""
+        own = Path(self.trainer.saved_model_file)
+        return own if protocol == self.protocols[0] else model_file(own, protocol)
 
     def pretrain(self, file: Path) -> None:
         """Train the first stage of S3Rec and write its weights to ``file``; it resumes if it was killed."""
@@ -170,10 +178,12 @@ def record(run: Run, output: Path, work: Path, progress: Callable[[Trainer], Non
 
 def trained(run: Run, output: Path, work: Path) -> Training:
     """A recorded run with the weights of its best epoch; it is trained first if record or weights are missing."""
-    state, best = (work / f"{run.name}.{kind}" for kind in ("state", "pth"))
-    if records.read(output, run) is None or state.is_file() or not best.is_file():
-        record(run, output, work)
     training = Training(run, work)
+    kept = all(training.best_model(protocol).is_file() for protocol in training.protocols)
+    if not records.exists(output, run) or training.state.is_file() or not kept:
+        record(run, output, work)
+        training = Training(run, work)
+    best = training.best_model(training.protocols[0])
     state = load_checkpoint(best, training.config["device"])
     check_same(best, kept_in(state), training.dataset)
     training.model.load_state_dict(state["state_dict"])

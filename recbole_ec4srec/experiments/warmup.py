@@ -28,6 +28,9 @@ from recbole_ec4srec.training.resume import read_state
 KEYS_OF_GUIDANCE = (
     *(term.weight_key for term in BUILT_IN if term.phase == GUIDED),
     "mu_e",
+    "importance_scope",
+    "guided_negatives",
+    "tau_neg",
     "negative_augmentations",
     "ertrl_score",
     "ertrl_max_candidates",

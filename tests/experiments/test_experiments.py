@@ -151,6 +151,7 @@ def test_table2_counts_the_data(run):
 @pytest.mark.parametrize("name", [name for name in PLANS if name != "table1"])
 def test_every_table_and_figure_is_made_from_its_runs(name, run):
     rows = {"table3": ["BPR", "EC4SRec"], "table4": ["EC4SRec, Caser"], "table5": ["CL4SRec, no crop"]}
+    rows["guidance"] = ["EC4SRec, random", "EC4SRec, occlusion"]
     chosen = rows.get(name, [row.label for row in PLANS[name].rows[-2:]])
     schedule = [] if name in ("figure3", "figure4") else ["--num_updates=1"]
     _, table, output = run(
@@ -369,6 +370,37 @@ def test_diagnosis_sets_the_models_side_by_side(run):
     again = run("diagnosis", "--datasets", "synthetic", *schedule, table="diagnosis-views-synthetic")
     assert (header, rows) == again[:2]  # from the models that were kept
     assert trained == {file: file.read_bytes() for file in (output / "records").iterdir()}
+
+
+def test_shuffle_compares_changed_histories_with_those_as_they_are(run):
+    arguments = ["--datasets=synthetic", "--rows", "control", "CL4SRec"]
+    _, rows, output = run("shuffle", *arguments)
+    assert [row[:3] for row in rows] == [
+        [label, ranked, histories]
+        for label in ("control", "CL4SRec")
+        for ranked in ("all items ranked", "without seen items")
+        for histories in ("as they are", "all but the last item shuffled", "the last item alone")
+    ]
+    control = [record for record in records_of(output, model="CL4SRec") if record["settings"].get("lambda") == 0]
+    for place, of_protocol in ((0, control), (3, [record["unseen"] for record in control])):
+        expected = [np.mean([part["test"][metric] for part in of_protocol]) for metric in ("ndcg@10", "hit@10")]
+        found = [float(cell.split(" ± ")[0]) for cell in rows[place][3:5]]
+        assert found == pytest.approx(expected, abs=1.1e-4)  # RecBole's metrics have four digits
+    for row, as_it_is in zip(rows, np.repeat(rows[::3], 3, axis=0)):
+        if row[2] == "as they are":
+            assert row[5:] == ["", "", ""]
+        else:
+            difference = float(row[3].split(" ± ")[0]) - float(as_it_is[3].split(" ± ")[0])
+            assert float(row[5]) == pytest.approx(difference, abs=2e-4) and 0 <= float(row[7]) <= 1
+
+
+def test_a_pair_of_guidance_is_an_explainer_and_random_importance_with_the_same_options():
+    rows = {row.label: row for row in PLANS["guidance"].rows}
+    assert len(PLANS["guidance"].pairs) == 25
+    for guided, at_random in PLANS["guidance"].pairs:
+        settings, control = rows[guided].settings, rows[at_random].settings
+        assert control["explainer"] == "random" and settings.get("explainer") != "random"
+        assert {**settings, "explainer": "random"} == control
 
 
 def test_alignment_and_uniformity_are_those_of_the_formula(experiment):
