@@ -11,8 +11,8 @@ import yaml
 
 from recbole_ec4srec import console
 from recbole_ec4srec.config import recbole_keys
-from recbole_ec4srec.config.keys import KEYS
-from recbole_ec4srec.experiments import explanations, records, tables
+from recbole_ec4srec.config.keys import KEYS, PREFIXES
+from recbole_ec4srec.experiments import explanations, tables
 from recbole_ec4srec.experiments.diagnosis import diagnosis
 from recbole_ec4srec.experiments.plans import PLANS
 from recbole_ec4srec.experiments.results import results
@@ -75,18 +75,17 @@ def _run(args: argparse.Namespace) -> None:
     if args.name in OTHERS:
         OTHERS[args.name][0](args)
         return
-    plan = PLANS[args.name]
-    runs = {
-        dataset: plan.runs(dataset, args.seeds, args.settings, args.rows) for dataset in args.datasets or plan.datasets
-    }
+    plan, datasets = PLANS[args.name], args.datasets or PLANS[args.name].datasets
+    settings = {"train_on": PREFIXES, **args.settings} if args.train else args.settings
     if args.train:
-        every_run = [run for of_dataset in runs.values() for of_label in of_dataset.values() for run in of_label]
+        of_datasets = [plan.runs(dataset, args.seeds, settings, args.rows) for dataset in datasets]
+        every_run = [run for of_labels in of_datasets for of_label in of_labels.values() for run in of_label]
         record_missing(every_run, args.output, args.work)
-    for dataset, of_dataset in runs.items():
-        of_label = records.read_runs(args.output, of_dataset)
-        text = "\n".join(tables.report(plan, dataset, of_label, args.output).values())
-        missing = f"{args.name}: no record of {dataset} in {args.output}; --train makes them\n"
-        console.show(text if any(of_label.values()) else missing)
+    for dataset in datasets:
+        for train_on, of_label in plan.read(args.output, dataset, args.seeds, settings, args.rows).items():
+            written = tables.report(plan, dataset, of_label, args.output, train_on)
+            missing = f"{args.name}: no record of {dataset} in {args.output}; --train makes them\n"
+            console.show("\n".join(text for text, _ in written.values()) if any(of_label.values()) else missing)
 
 
 def main(argv: list[str] | None = None) -> int:

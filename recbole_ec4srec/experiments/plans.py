@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+from recbole_ec4srec.config.keys import PREFIXES, SEQUENCES
 from recbole_ec4srec.config.objective import GUIDED
 from recbole_ec4srec.config.properties import properties_dir
 from recbole_ec4srec.experiments.paper import METRICS, PRINTED
-from recbole_ec4srec.experiments.records import Run, properties, settings_of, tuned_settings
+from recbole_ec4srec.experiments.records import Run, properties, read_runs, settings_of, tuned_settings
 from recbole_ec4srec.model.objective import BUILT_IN
 from recbole_ec4srec.tuning.space import read_space
 
@@ -21,6 +23,7 @@ class Row:
     Attributes:
         line, x: in a figure of lines, the line that it is a point of, and where on it.
         tuned: with the settings chosen on validation, too; such a row is left out for a data set without them.
+        train_on: ``prefixes`` or ``sequences``, where it is always the same; otherwise as it is given.
     """
 
     label: str
@@ -29,10 +32,15 @@ class Row:
     line: str = ""
     x: float | str | None = None
     tuned: bool = False
+    train_on: str | None = None
 
     def run(self, dataset: str, seed: int, given: dict) -> Run:
         """The run of this row on a data set; ``given`` settings have precedence."""
         own = {**(tuned_settings(self.model, dataset) if self.tuned else {}), **self.settings}
+        train_on = self.train_on or given.get("train_on", PREFIXES)
+        given = {key: value for key, value in given.items() if key != "train_on"}
+        if train_on != PREFIXES:  # the default: a run is shared by all that ask for it
+            own["train_on"] = train_on
         return Run(self.label, self.model, dataset, seed, settings_of(self.model, dataset, own, given))
 
 
@@ -46,6 +54,7 @@ class Plan:
         figure: None for a table; ``points``, one for each row and seed; ``lines``, over the rows' ``x``; ``epochs``,
             the validation metric by epoch; or ``differences``, of all that is tested, with their intervals.
         split: ``test``, or ``valid`` for a choice of settings.
+        timed: whether the table has the validation set, too, and how long each run took to its best epoch.
     """
 
     name: str
@@ -57,6 +66,7 @@ class Plan:
     pairs: tuple[tuple[str, str], ...] = ()
     figure: str | None = None
     split: str = "test"
+    timed: bool = False
 
     @property
     def paper(self) -> dict:
@@ -79,6 +89,29 @@ class Plan:
             if not row.tuned or tuned_settings(row.model, dataset)
         }
 
+    def read(
+        self,
+        folder: Path,
+        dataset: str,
+        seeds: Collection[int],
+        given: dict,
+        labels: Collection[str] | None = None,
+    ) -> dict[str, dict[str, list[dict]]]:
+        """The records in a folder of results, by the mode of training (``train_on``) and the label.
+
+        The mode is the one that is ``given``; otherwise all of which there is a record, or the first.
+        """
+        modes = [given["train_on"]] if "train_on" in given else MODES
+        found = {
+            mode: read_runs(folder, self.runs(dataset, seeds, {**given, "train_on": mode}, labels)) for mode in modes
+        }
+        of_any_mode = [row.label for row in self.rows if row.train_on is None]
+        there = {mode: of for mode, of in found.items() if any(of.get(label) for label in of_any_mode)}
+        return there or {modes[0]: found[modes[0]]}
+
+
+#: Ways of training; each has tables of its own.
+MODES = (PREFIXES, SEQUENCES)
 
 # Our encoder with the recommendation loss alone: the paper's SASRec row is of a weaker, sampled loss.
 CONTROL = Row("control", "CL4SRec", {"lambda": 0})
@@ -192,8 +225,8 @@ _PLANS = (
         "table3",
         "Table 3: overall results",
         (
-            *(Row(name, name) for name in ("BPR", "GRU4Rec", "Caser", "SASRec", "BERT4Rec")),
-            Row("S3Rec", "S3Rec", {"load_col": {**_COLUMNS, "item": ["item_id", "class"]}}),
+            *(Row(name, name, train_on=PREFIXES) for name in ("BPR", "GRU4Rec", "Caser", "SASRec", "BERT4Rec")),
+            Row("S3Rec", "S3Rec", {"load_col": {**_COLUMNS, "item": ["item_id", "class"]}}, train_on=PREFIXES),
             CONTROL,
             Row("views as data", "EC4SRec", {"view_loss": "recommendation"}),
             *CONTRASTIVE,
@@ -212,6 +245,17 @@ _PLANS = (
         ),
     ),
     Plan(
+        "modes",
+        "Training on prefixes and on sequences",
+        tuple(
+            replace(row, label=f"{row.label}, {mode}", train_on=mode) for row in (CONTROL, EC4SREC) for mode in MODES
+        ),
+        AMAZON[:1],
+        ("ndcg@10", "hit@10"),
+        pairs=tuple((f"{row.label}, {SEQUENCES}", f"{row.label}, {PREFIXES}") for row in (CONTROL, EC4SREC)),
+        timed=True,
+    ),
+    Plan(
         "search",
         "Search: the paper's ranges, one setting at a time",
         tuple(
@@ -227,8 +271,8 @@ _PLANS = (
         "table4",
         "Table 4: other backbones",
         tuple(
-            Row(f"{row.label}, {backbone}", row.model, {**row.settings, "backbone": backbone})
-            for backbone in ("GRU4Rec", "Caser", "BERT4Rec")
+            Row(f"{row.label}, {backbone}", row.model, {**row.settings, "backbone": backbone}, train_on=train_on)
+            for backbone, train_on in (("GRU4Rec", None), ("Caser", PREFIXES), ("BERT4Rec", PREFIXES))
             for row in (CONTROL, *CONTRASTIVE)
         ),
         AMAZON,

@@ -6,6 +6,7 @@ import os
 from argparse import Namespace
 from pathlib import Path
 
+from recbole_ec4srec.config.keys import SEQUENCES
 from recbole_ec4srec.experiments import records, tables
 from recbole_ec4srec.experiments.plans import PLANS
 
@@ -27,22 +28,27 @@ def results(args: Namespace) -> None:
     for plan in PLANS.values():
         for dataset in sorted({record["dataset"] for record in every_record}):
             seeds = sorted({record["seed"] for record in every_record if record["dataset"] == dataset})
-            runs = plan.runs(dataset, seeds, args.settings)
-            recorded = {run.name for of_label in runs.values() for run in of_label if records.exists(args.output, run)}
-            if recorded <= shown[plan.split]:  # an earlier table has all of them
-                continue
-            shown[plan.split] |= recorded
-            of_label = records.read_runs(args.output, runs)
-            parts.append(f"## {plan.title}, {dataset}\n")
-            for protocol, text in tables.report(plan, dataset, of_label, args.output).items():
-                image = _image(tables.path_of(plan, dataset, protocol, args.output), args.page)
-                parts.append(f"{text}{image}")
+            for train_on, of_label in plan.read(args.output, dataset, seeds, args.settings).items():
+                recorded = {_name(record) for of_row in of_label.values() for record in of_row}
+                of_times = plan.timed and dataset in plan.datasets
+                if recorded <= shown[plan.split] and not of_times:  # an earlier table has all of them
+                    continue
+                shown[plan.split] |= recorded
+                title = ", trained on sequences" if train_on == SEQUENCES else ""
+                parts.append(f"## {plan.title}, {dataset}{title}\n")
+                for text, path in tables.report(plan, dataset, of_label, args.output, train_on).values():
+                    parts.append(f"{text}{_image(path, args.page)}")
     for file in sorted(args.output.glob("*.md")):
         if file.stem.split("-")[0] not in PLANS:
             parts.append(f"## {file.stem}\n\n{file.read_text(encoding='utf-8')}{_image(file, args.page)}")
     args.page.parent.mkdir(parents=True, exist_ok=True)
     args.page.write_text("\n".join(parts), encoding="utf-8")
     print(args.page)
+
+
+def _name(record: dict) -> str:
+    """The name of a record."""
+    return records.Run("", *(record[key] for key in ("model", "dataset", "seed", "settings"))).name
 
 
 def _image(path: Path, page: Path) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # without pyplot, which looks for a display
 
+from recbole_ec4srec.config.keys import PREFIXES, SEQUENCES
 from recbole_ec4srec.config.schedule import update_schedule
 from recbole_ec4srec.errors import printable
 from recbole_ec4srec.experiments.plans import Plan
@@ -45,14 +46,22 @@ def write_table(path: Path, header: Sequence, rows: Sequence[Sequence], caption:
     return text
 
 
-def report(plan: Plan, dataset: str, of_label: Records, output: Path) -> dict[str, str]:
+def report(
+    plan: Plan, dataset: str, of_label: Records, output: Path, train_on: str = PREFIXES
+) -> dict[str, tuple[str, Path]]:
     """Write a plan's tables and figure for a data set to the folder ``output``, those under each protocol to files of
-    their own (:func:`path_of`); by the protocol the text of the tables.
+    their own.
 
     A record stands only in the tables of the protocols that it was judged under.
+
+    Args:
+        train_on: what was asked for of the rows that can be trained on prefixes and on sequences.
+
+    Returns:
+        By the protocol the text of the tables, and the path of the files without what their names end in.
     """
     present = {protocol for records in of_label.values() for record in records for protocol in protocols_of(record)}
-    texts = {}
+    written = {}
     for protocol in PROTOCOLS:
         if protocol not in (present or {ALL}):
             continue
@@ -60,48 +69,65 @@ def report(plan: Plan, dataset: str, of_label: Records, output: Path) -> dict[st
             label: [under(record, protocol) for record in records if protocol in protocols_of(record)]
             for label, records in of_label.items()
         }
-        texts[protocol] = _report_under(protocol, plan, dataset, judged, path_of(plan, dataset, protocol, output))
-    return texts
+        where = [dataset, PROTOCOLS[protocol], *(["trained on sequences"] if train_on == SEQUENCES else [])]
+        name = [plan.name, dataset, *(part for part in (train_on, protocol) if part not in (PREFIXES, ALL))]
+        path = output / "-".join(name)
+        paper = plan.paper if protocol == ALL else {}  # which ranks all items
+        written[protocol] = _report_under(plan, where, paper, judged, path), path
+    return written
 
 
-def path_of(plan: Plan, dataset: str, protocol: str, output: Path) -> Path:
-    """Where the tables and the figure of a plan under a protocol are, without what their names end in."""
-    return output / (f"{plan.name}-{dataset}" if protocol == ALL else f"{plan.name}-{dataset}-{protocol}")
-
-
-def _report_under(protocol: str, plan: Plan, dataset: str, of_label: Records, path: Path) -> str:
-    where = f"{dataset}, {PROTOCOLS[protocol]}"
-    paper = plan.paper if protocol == ALL else {}  # which ranks all items
-    texts = [_write_results(plan, paper, dataset, protocol, of_label, path)]
+def _report_under(plan: Plan, where: list[str], paper: dict, of_label: Records, path: Path) -> str:
+    texts = [_write_results(plan, where, paper, of_label, path)]
     compared = _compare(plan, of_label)
     if compared:
-        texts.append(_write_significance(where, compared, path.with_name(f"{path.name}-significance")))
+        texts.append(_write_significance(", ".join(where), compared, path.with_name(f"{path.name}-significance")))
     if compared if plan.figure == "differences" else plan.figure and any(of_label.values()):
-        _write_figure(plan, where, of_label, compared, path)
+        _write_figure(plan, ", ".join(where), of_label, compared, path)
     return "\n".join(texts)
 
 
-def _write_results(plan: Plan, paper: dict, dataset: str, protocol: str, of_label: Records, path: Path) -> str:
+def _write_results(plan: Plan, where: list[str], paper: dict, of_label: Records, path: Path) -> str:
     """The metrics of each row, beside those of the ``paper`` if it prints any."""
-    beside = ["paper", "difference"] if paper else []
-    header = ["", *(cell for metric in plan.metrics for cell in (_title(metric), *beside)), "epoch", "seeds"]
+    dataset, *others = where
+    columns = [
+        (split, metric) for split in (("valid", "test") if plan.timed else (plan.split,)) for metric in plan.metrics
+    ]
+    header = [""]
+    for split, metric in columns:
+        header.append(f"{_NAMES[split]} {_title(metric)}" if plan.timed else _title(metric))
+        header += ["paper", "difference"] if paper else []
+    header += ["epoch", *(["epochs", "minutes to the best epoch"] if plan.timed else []), "seeds"]
     rows = []
     for label, records in of_label.items():
         if not records and plan.split == "valid":  # the search has many rows that nobody trains
             continue
-        cells = [
-            cell for metric in plan.metrics for cell in _metric_cells(plan, paper, dataset, label, metric, records)
-        ]
-        epochs, seeds = (", ".join(str(record[key]) for record in records) for key in ("best_epoch", "seed"))
-        rows.append([label, *cells, epochs, seeds])
-    name_of_split = {"test": "test", "valid": "validation"}[plan.split]
-    caption = f"{plan.title}; {dataset}, {name_of_split} set, {PROTOCOLS[protocol]}."
-    return write_table(path, header, rows, caption)
+        row = [label]
+        for split, metric in columns:
+            row += _metric_cells(paper, dataset, label, split, metric, records)
+        of_each = [[record["best_epoch"] for record in records]]
+        if plan.timed:
+            of_each += [
+                [len(record["epochs"]) for record in records],
+                [f"{_minutes(record):.0f}" for record in records],
+            ]
+        of_each.append([record["seed"] for record in records])
+        rows.append([*row, *(", ".join(map(str, values)) for values in of_each)])
+    what = "test set" if plan.timed else f"{_NAMES[plan.split]} set"
+    return write_table(path, header, rows, f"{plan.title}; {', '.join([dataset, what, *others])}.")
 
 
-def _metric_cells(plan: Plan, paper: dict, dataset: str, label: str, metric: str, records: list[dict]) -> list[str]:
+_NAMES = {"test": "test", "valid": "validation"}
+
+
+def _minutes(record: dict) -> float:
+    """From the beginning of a training to the end of its best epoch."""
+    return sum(epoch["seconds"] for epoch in record["epochs"] if epoch["epoch"] <= record["best_epoch"]) / 60
+
+
+def _metric_cells(paper: dict, dataset: str, label: str, split: str, metric: str, records: list[dict]) -> list[str]:
     """Our value, and beside it the ``paper``'s and the difference, if it has any; empty cells for what there is not."""
-    ours = [metric_value(record, plan.split, metric) for record in records]
+    ours = [metric_value(record, split, metric) for record in records]
     cells = [spread(ours) if ours else ""]
     if paper:
         theirs = paper.get(dataset, {}).get((label.removesuffix(", tuned"), metric))  # the paper's are tuned

@@ -1,13 +1,14 @@
 """Runs, records and tables under both protocols: all items ranked, and without seen items."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from conftest import ROOT, SMALL
 
 from recbole_ec4srec.experiments import records, tables, training
-from recbole_ec4srec.experiments.plans import CL4SREC, CONTROL, PLANS, Plan
+from recbole_ec4srec.experiments.plans import CL4SREC, CONTROL, MODES, PLANS, Plan, Row
 from recbole_ec4srec.experiments.records import Run, metric_of, ranks, settings_of
 from recbole_ec4srec.experiments.significance import compare
 from recbole_ec4srec.training.protocols import ALL, UNSEEN, protocols_of, under
@@ -88,9 +89,14 @@ def made(seed, value, unseen=None):
     return record
 
 
+def report(*arguments):
+    """The text by the protocol."""
+    return {protocol: text for protocol, (text, _) in tables.report(*arguments).items()}
+
+
 def test_there_is_a_table_under_each_protocol(tmp_path):
     of_label = {"control": [made(1, 0.2, 0.4)], "CL4SRec": [made(1, 0.3, 0.7)]}
-    texts = tables.report(PLAN, "d", of_label, tmp_path)
+    texts = report(PLAN, "d", of_label, tmp_path)
     assert list(texts) == [ALL, UNSEEN]
     for protocol, title, file, (control, other) in (
         (ALL, "all items ranked", "table9-d", ("0.2000", "0.3000")),
@@ -107,11 +113,11 @@ def test_there_is_a_table_under_each_protocol(tmp_path):
 
 def test_a_record_from_before_stands_only_in_the_table_of_its_one_protocol(tmp_path):
     of_label = {"control": [made(1, 0.2)], "CL4SRec": [made(1, 0.3), made(2, 0.5, 0.7)]}
-    texts = tables.report(PLAN, "d", of_label, tmp_path)
+    texts = report(PLAN, "d", of_label, tmp_path)
     assert "| CL4SRec | 0.4000 ± 0.1414 | 1, 2 | 1, 2 |" in texts[ALL] and "Differences" in texts[ALL]
     assert "| control |  |  |  |" in texts[UNSEEN] and "| CL4SRec | 0.7000 | 2 | 2 |" in texts[UNSEEN]
     assert "Differences" not in texts[UNSEEN]
-    assert list(tables.report(PLAN, "d", {"control": [made(1, 0.2)]}, tmp_path)) == [ALL]
+    assert list(report(PLAN, "d", {"control": [made(1, 0.2)]}, tmp_path)) == [ALL]
 
 
 def test_the_papers_values_stand_beside_those_with_all_items_ranked(tmp_path):
@@ -119,7 +125,7 @@ def test_the_papers_values_stand_beside_those_with_all_items_ranked(tmp_path):
     record = made(1, 0.2, 0.4)
     for part in (record, record["unseen"]):
         part["test"] = dict.fromkeys(plan.metrics, 0.1)
-    texts = tables.report(plan, "ml-100k", {"CL4SRec": [record]}, tmp_path)
+    texts = report(plan, "ml-100k", {"CL4SRec": [record]}, tmp_path)
     assert "0.0617" in texts[ALL] and "paper" not in texts[UNSEEN]
 
 
@@ -130,10 +136,55 @@ def test_the_tables_of_the_records_that_there_are_stay_and_say_their_protocol(na
     before = {label: [record for record in of if UNSEEN not in record] for label, of in of_label.items()}
     if before != of_label:
         pytest.skip("there are records of both protocols by now")
-    texts = tables.report(PLANS[name], dataset, before, tmp_path)
+    texts = report(PLANS[name], dataset, before, tmp_path)
     assert list(texts) == [ALL] and texts[ALL].splitlines()[0].endswith("test set, all items ranked.")
     file = f"{name}-{dataset}.csv"
     assert (tmp_path / file).read_bytes() == (ROOT / "results" / file).read_bytes()
+
+
+def test_there_are_tables_of_their_own_for_training_on_sequences(tmp_path):
+    of_label = {"control": [made(1, 0.2, 0.4)]}
+    on_sequences = tables.report(PLAN, "d", of_label, tmp_path, "sequences")
+    titles = [(text.splitlines()[0], path.name) for text, path in on_sequences.values()]
+    assert titles == [
+        ("Table 9: made by hand; d, test set, all items ranked, trained on sequences.", "table9-d-sequences"),
+        ("Table 9: made by hand; d, test set, without seen items, trained on sequences.", "table9-d-sequences-unseen"),
+    ]
+    assert not (tmp_path / "table9-d.md").exists()
+
+
+def test_a_plan_is_read_for_every_way_of_training_that_there_is_a_record_of(tmp_path):
+    baseline = Row("BPR", "BPR", train_on="prefixes")
+    plan = replace(PLAN, rows=(baseline, CONTROL, CL4SREC))
+    asked = {mode: plan.runs("d", [1], {"train_on": mode}) for mode in MODES}
+    assert asked["prefixes"] == plan.runs("d", [1], {})
+    names = {mode: {label: run.name for label, (run,) in runs.items()} for mode, runs in asked.items()}
+    assert [label for label in names["prefixes"] if names["prefixes"][label] == names["sequences"][label]] == ["BPR"]
+    assert asked["sequences"]["CL4SRec"][0].settings["train_on"] == "sequences"
+    (tmp_path / "records").mkdir()
+
+    def found(*arguments):
+        read = plan.read(tmp_path, "d", [1], *arguments)
+        return {mode: [label for label, of in of_label.items() if of] for mode, of_label in read.items()}
+
+    assert found({}) == {"prefixes": []}
+    for label, mode, expected in (
+        ("BPR", "prefixes", {"prefixes": ["BPR"]}),
+        ("CL4SRec", "sequences", {"sequences": ["BPR", "CL4SRec"]}),
+        ("control", "prefixes", {"prefixes": ["BPR", "control"], "sequences": ["BPR", "CL4SRec"]}),
+    ):
+        (tmp_path / "records" / f"{names[mode][label]}.json").write_text("[1]")
+        assert found({}) == expected
+    assert found({"train_on": "sequences"}) == {"sequences": ["BPR", "CL4SRec"]}
+    assert found({}, ["control"]) == {"prefixes": ["control"]}
+
+
+def test_a_table_of_times_has_validation_and_the_minutes_to_the_best_epoch(tmp_path):
+    record = {**made(2, 0.2), "epochs": [{"epoch": e, "valid": {"hit@10": 0.1}, "seconds": 90} for e in (1, 2, 3, 4)]}
+    plan = replace(PLAN, timed=True, figure=None)
+    header, _, row, *_ = report(plan, "d", {"control": [record]}, tmp_path)[ALL].splitlines()[2:]
+    assert header == "|  | validation HR@10 | test HR@10 | epoch | epochs | minutes to the best epoch | seeds |"
+    assert row == "| control | 0.2000 | 0.2000 | 2 | 4 | 3 | 2 |"
 
 
 def test_users_are_compared_under_either_protocol():
