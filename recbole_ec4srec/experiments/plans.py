@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +24,8 @@ class Row:
 
     Attributes:
         line, x: in a figure of lines, the line that it is a point of, and where on it.
-        tuned: with the settings chosen on validation, too; such a row is left out for a data set without them.
+        tuned: whose settings, chosen on validation (``properties/tuned/<data set>/<tuned>.yaml``), it has too; such a
+            row is left out for a data set without them.
         train_on: ``prefixes`` or ``sequences``, where it is always the same; otherwise as it is given.
     """
 
@@ -31,12 +34,12 @@ class Row:
     settings: dict = field(default_factory=dict)
     line: str = ""
     x: float | str | None = None
-    tuned: bool = False
+    tuned: str = ""
     train_on: str | None = None
 
     def run(self, dataset: str, seed: int, given: dict) -> Run:
         """The run of this row on a data set; ``given`` settings have precedence."""
-        own = {**(tuned_settings(self.model, dataset) if self.tuned else {}), **self.settings}
+        own = {**(tuned_settings(self.tuned, dataset) if self.tuned else {}), **self.settings}
         train_on = self.train_on or given.get("train_on", PREFIXES)
         given = {key: value for key, value in given.items() if key != "train_on"}
         if train_on != PREFIXES:  # the default: a run is shared by all that ask for it
@@ -86,7 +89,7 @@ class Plan:
         return {
             row.label: [row.run(dataset, seed, given) for seed in seeds]
             for row in rows
-            if not row.tuned or tuned_settings(row.model, dataset)
+            if not row.tuned or tuned_settings(row.tuned, dataset)
         }
 
     def read(
@@ -120,7 +123,10 @@ SSL, SL = Row("EC4SRec(SSL)", "EC4SRecSSL"), Row("EC4SRec(SL)", "EC4SRecSL")
 EC4SREC = Row("EC4SRec", "EC4SRec")
 CONTRASTIVE = (CL4SREC, SSL, DUOREC, SL, EC4SREC)  # in the order of the paper's tables
 GUIDED_ROWS = (SSL, SL, EC4SREC)
-TUNED = tuple(Row(f"{row.label}, tuned", row.model, tuned=True) for row in CONTRASTIVE)
+TUNED = (
+    replace(CONTROL, label="control, tuned", tuned="control"),
+    *(Row(f"{row.label}, tuned", row.model, tuned=row.model) for row in CONTRASTIVE),
+)
 AMAZON = ("amazon-beauty", "amazon-clothing", "amazon-sports")
 
 _COLUMNS = {"inter": ["user_id", "item_id", "timestamp"]}
@@ -168,6 +174,27 @@ def _one_at_a_time(row: Row) -> tuple[Row, ...]:
         if key not in row.settings and _setting(key, value)
     )
     return (row, *others)
+
+
+_BUDGET = 12
+
+
+def _drawn(row: Row) -> tuple[Row, ...]:
+    """A row at :data:`_BUDGET` points of the space that all models share, the same ones for every row, each with values
+    of the row's own keys: those of its model's search space, and the similarity of its contrastive losses."""
+    folder, rng = properties_dir() / "hyper", random.Random(1)
+    shared = {key: values for key, (_, values) in read_space(folder / "shared.test").items()}
+    points = rng.sample(list(itertools.product(*shared.values())), _BUDGET)
+    own = {key: values for key, (_, values) in read_space(folder / f"{row.model}.test").items()}
+    own = {} if row is CONTROL else {**own, "sim": ["dot", "cos"]}
+    return tuple(
+        Row(
+            f"{row.label}, point {number}",
+            row.model,
+            {**dict(zip(shared, point)), **{key: rng.choice(values) for key, values in own.items()}, **row.settings},
+        )
+        for number, point in enumerate(points, 1)
+    )
 
 
 def _varied(rows: Iterable[Row], key: str, values: Iterable, name: str = "") -> tuple[Row, ...]:
@@ -264,6 +291,14 @@ _PLANS = (
             for point in _one_at_a_time(row)
         ),
         (*AMAZON, "ml-1m"),
+        ("ndcg@10", "hit@10"),
+        split="valid",
+    ),
+    Plan(
+        "budget",
+        f"Budget: {_BUDGET} points of one search space for every model",
+        tuple(point for row in (CONTROL, *CONTRASTIVE) for point in _drawn(row)),
+        AMAZON[:1],
         ("ndcg@10", "hit@10"),
         split="valid",
     ),

@@ -56,18 +56,21 @@ def compare(records: Sequence[dict], others: Sequence[dict], metric: str) -> Com
         raise ValueError("the records are of different numbers of test users and cannot be paired")
     ours, theirs = (np.stack([metric_of(side[seed], metric) for seed in seeds]) for side in by_seed)
     of_users, of_seeds = (ours - theirs).mean(0), (ours - theirs).mean(1)
-    test = stats.ttest_1samp(of_users, 0)
-    low, high = test.confidence_interval()
+    low, high = stats.ttest_1samp(of_users, 0).confidence_interval()
     deviation = of_users.std(ddof=1)
     return Comparison(
         difference=float(of_users.mean()),
         low=float(low),
         high=float(high),
         effect=float(of_users.mean() / deviation) if deviation > 0 else 0.0,
-        p=float(test.pvalue) if deviation > 0 else 1.0,
+        p=_p_value(of_users),
         seeds=len(seeds),
-        p_seeds=float(stats.ttest_1samp(of_seeds, 0).pvalue) if len(seeds) > 1 else None,
+        p_seeds=_p_value(of_seeds) if len(seeds) > 1 else None,
     )
+
+
+def _p_value(differences: np.ndarray) -> float:
+    return float(stats.ttest_1samp(differences, 0).pvalue) if differences.any() else 1.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

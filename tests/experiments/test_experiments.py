@@ -256,6 +256,22 @@ def test_the_search_varies_one_setting_at_a_time():
         assert runs["search"][label][0].name == runs[name][shared][0].name
 
 
+def test_every_model_has_the_same_budget_in_one_space_and_its_own_keys():
+    of_row = {}
+    for row in PLANS["budget"].rows:
+        of_row.setdefault(row.label.rpartition(", point ")[0], []).append(row.settings)
+    assert list(of_row) == ["control", "CL4SRec", "EC4SRec(SSL)", "DuoRec", "EC4SRec(SL)", "EC4SRec"]
+    shared = ("hidden_size", "hidden_dropout_prob", "attn_dropout_prob", "learning_rate")
+    assert {tuple(tuple(point[key] for key in shared) for point in points) for points in of_row.values()} == {
+        tuple(tuple(point[key] for key in shared) for point in of_row["control"])
+    }
+    assert {len({json.dumps(point) for point in points}) for points in of_row.values()} == {12}
+    own = {label: set(points[0]) - set(shared) for label, points in of_row.items()}
+    assert own["control"] == {"lambda"} and {point["lambda"] for point in of_row["control"]} == {0}
+    assert own["DuoRec"] == {"tau", "lambda", "sim"} and own["EC4SRec(SL)"] == {"tau", "lambda_sl_pos", "sim"}
+    assert own["EC4SRec"] == {"mu_e", "tau", "lambda_cl_pos", "lambda_cl_neg", "lambda_sl_pos", "sim"}
+
+
 def test_the_search_is_of_the_validation_set(run, tmp_path, monkeypatch):
     labels = ["CL4SRec, lambda 0.3", "CL4SRec, lambda 0.5"]
     header, rows, output = run("search", "--train", "--datasets=synthetic", "--rows", *labels)
@@ -272,7 +288,7 @@ def test_the_search_is_of_the_validation_set(run, tmp_path, monkeypatch):
 @pytest.mark.parametrize("file", sorted((ROOT / "properties" / "tuned").glob("*/*.yaml")), ids=lambda file: file.stem)
 def test_what_is_chosen_is_the_best_of_the_search_on_validation(file):
     model, dataset = file.stem, file.parent.name
-    (row,) = (row for row in PLANS["table3"].rows if row.model == model and row.tuned)
+    (row,) = (row for row in PLANS["table3"].rows if row.tuned == model)
     searched = [run for (run,) in PLANS["search"].runs(dataset, [1], {}).values() if run.model == model]
     tried = [(run, records.read(ROOT / "results", run)) for run in searched]
     best, _ = max((pair for pair in tried if pair[1]), key=lambda pair: pair[1]["valid"]["ndcg@10"])
@@ -294,6 +310,16 @@ def test_the_page_of_results_has_what_there_are_records_of(run, tmp_path, monkey
     table = (tmp_path / "results" / "table1-synthetic.md").read_text()
     assert table.split("\n", 2)[2] in text and "| oracle | random | HR@3 |" in text and "Table 2: data sets" in text
     assert "Figure" not in text
+    with open(tmp_path / "results" / "points.csv", newline="") as file:
+        points = list(csv.DictReader(file))
+    assert len(points) == 3 * 2 * 2  # rows, seeds and protocols
+    oracle = next(point for point in points if "oracle" in point["settings"] and point["ranked"] == "all items ranked")
+    (record,) = records_of(tmp_path / "results", model="EC4SRecSSL", seed=int(oracle["seed"]))
+    assert [float(oracle["valid ndcg@3"]), float(oracle["test hit@3"])] == [
+        record["valid"]["ndcg@3"],
+        record["test"]["hit@3"],
+    ]
+    assert "hidden_size" in json.loads(oracle["settings"]) and "valid_metric" in json.loads(oracle["settings"])
 
 
 def test_s3rec_is_pretrained_on_attributes_and_refused_without(run, tmp_path, capsys):

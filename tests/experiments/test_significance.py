@@ -38,6 +38,8 @@ def test_seeds_are_averaged_for_each_user_and_paired_among_themselves():
 def test_a_model_does_not_differ_from_itself():
     found = compare([record(1, [1, 7, 3])], [record(1, [1, 7, 3])], "ndcg@5")
     assert (found.difference, found.effect, found.p) == (0, 0, 1)
+    both = [record(1, [1, 7, 3]), record(2, [2, 9, 1])]
+    assert compare(both, both, "ndcg@5").p_seeds == 1
 
 
 def test_no_common_seed_and_other_users():
