@@ -17,11 +17,13 @@ from recbole_ec4srec.experiments.diagnosis import diagnosis
 from recbole_ec4srec.experiments.plans import PLANS
 from recbole_ec4srec.experiments.results import results
 from recbole_ec4srec.experiments.shuffle import shuffle
+from recbole_ec4srec.experiments.status import status
 from recbole_ec4srec.experiments.table2 import table2
 from recbole_ec4srec.experiments.training import record_missing
 
 OTHERS = {
     "results": (results, "a page with all tables and figures of the existing records (--page)"),
+    "status": (status, "which trainings have a record, run or are missing, and how long these will take"),
     "table2": (table2, "Table 2: the sizes of the data sets"),
     "diagnosis": (diagnosis, "views, losses and representations of Table 3's models, compared; trains"),
     "shuffle": (shuffle, "how much of a prediction is by the order of the history, and by the last item alone; trains"),

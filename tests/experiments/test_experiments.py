@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -427,6 +428,39 @@ def test_a_pair_of_guidance_is_an_explainer_and_random_importance_with_the_same_
         settings, control = rows[guided].settings, rows[at_random].settings
         assert control["explainer"] == "random" and settings.get("explainer") != "random"
         assert {**settings, "explainer": "random"} == control
+
+
+def test_status_counts_trainings_and_tells_the_time_that_is_left(run, tmp_path, monkeypatch, capsys):
+    work = tmp_path / "work"
+    small = ["--datasets=synthetic", f"--work={work}", "--num_updates=1"]
+    run("table5", "--train", *small, "--rows", "CL4SRec")
+    (first, second) = records_of(tmp_path / "results")
+    settings = {**first["settings"], "num_updates": 1, "data_path": str(tmp_path / "data")}
+
+    def killed(trainer):
+        raise KeyboardInterrupt
+
+    (begun,) = PLANS["table5"].runs("synthetic", [1], settings, ["EC4SRec(SSL)"])["EC4SRec(SSL)"]
+    with pytest.raises(KeyboardInterrupt):
+        training.record(begun, tmp_path / "results", work, killed)
+
+    def lines(*arguments):
+        capsys.readouterr()
+        given = [f"--{key}={json.dumps(value)}" for key, value in settings.items()]
+        command.main(["status", *small, f"--output={tmp_path / 'results'}", "--seeds", "1", "2", *given, *arguments])
+        printed = capsys.readouterr()
+        cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in printed.out.splitlines()[2:]]
+        return {cells[0]: cells[1:] for cells in cells}, printed.err
+
+    table, told = lines()
+    assert table["table5"] == ["synthetic", "16", "2", "1", "0", "13", table["table5"][-1]]
+    expected = 14 * (first["seconds"] + second["seconds"]) / 2 / 3600
+    assert float(table["table5"][-1]) == pytest.approx(expected, abs=0.06)
+    assert "running: EC4SRec(SSL), synthetic, seed 1: epoch 1, 0.0 h" in told
+    (state,) = work.glob("*.state")
+    os.utime(state, (0, 0))
+    assert lines()[0]["table5"][2:5] == ["2", "0", "1"]
+    assert lines("--train_on=sequences")[0]["table5"][-1] == "16 trainings unlike any before"
 
 
 def test_alignment_and_uniformity_are_those_of_the_formula(experiment):
