@@ -20,10 +20,12 @@ from recbole_ec4srec.experiments.shuffle import shuffle
 from recbole_ec4srec.experiments.status import status
 from recbole_ec4srec.experiments.table2 import table2
 from recbole_ec4srec.experiments.training import record_missing
+from recbole_ec4srec.experiments.trec import trec
 
 OTHERS = {
     "results": (results, "a page with all tables and figures of the existing records (--page)"),
     "status": (status, "which trainings have a record, run or are missing, and how long these will take"),
+    "trec": (trec, "the ranks of Table 3's records as files that ranx and trec_eval read"),
     "table2": (table2, "Table 2: the sizes of the data sets"),
     "diagnosis": (diagnosis, "views, losses and representations of Table 3's models, compared; trains"),
     "shuffle": (shuffle, "how much of a prediction is by the order of the history, and by the last item alone; trains"),

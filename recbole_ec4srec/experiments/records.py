@@ -95,6 +95,11 @@ def read_all(folder: Path) -> list[dict]:
     return [_load(file) for file in sorted((folder / "records").glob("*.json"))]
 
 
+def name_of(record: dict) -> str:
+    """The name of a record."""
+    return Run("", *(record[key] for key in ("model", "dataset", "seed", "settings"))).name
+
+
 def metric_value(record: dict, split: str, metric: str) -> float:
     """A metric (such as ``ndcg@10``) of a record, or of one of its epochs, on the ``test`` or the ``valid`` set."""
     return record[split][metric]

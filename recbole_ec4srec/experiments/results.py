@@ -32,7 +32,7 @@ def results(args: Namespace) -> None:
         for dataset in sorted({record["dataset"] for record in every_record}):
             seeds = sorted({record["seed"] for record in every_record if record["dataset"] == dataset})
             for train_on, of_label in plan.read(args.output, dataset, seeds, args.settings).items():
-                recorded = {_name(record) for of_row in of_label.values() for record in of_row}
+                recorded = {records.name_of(record) for of_row in of_label.values() for record in of_row}
                 of_times = plan.timed and dataset in plan.datasets
                 if recorded <= shown[plan.split] and not of_times:  # an earlier table has all of them
                     continue
@@ -66,11 +66,6 @@ def _write_points(every_record: list[dict], path: Path) -> None:
     of_metrics = [f"{split} {metric}" for split in splits for metric in metrics]
     header = ["model", "data set", "seed", "settings", "ranked", *of_metrics, "best epoch", "epochs"]
     tables.write_csv(path, [header, *lines])
-
-
-def _name(record: dict) -> str:
-    """The name of a record."""
-    return records.Run("", *(record[key] for key in ("model", "dataset", "seed", "settings"))).name
 
 
 def _image(path: Path, page: Path) -> str:
