@@ -229,6 +229,24 @@ def test_figures_of_the_readme_are_those_of_the_records(recorded):
         assert [*map(agree, cells, values)] == [True] * 5, (model, cells, values)
 
 
+def test_our_figures_beside_those_of_others_are_those_of_the_records(recorded):
+    under = {"All items ranked": "", "Without seen items": "-unseen"}
+    found = []
+    for (title, protocol), (_, rows) in zip(under.items(), tables(ROOT / "docs" / "baselines.md")):
+        assert f"## {title}" in (ROOT / "docs" / "baselines.md").read_text(encoding="utf-8")
+        for data, model, *cells, seeds in rows:
+            if model.startswith("**"):
+                label, mode = model.strip("*").split(", on ")
+                table = f"table3-amazon-{data.lower()}{'-sequences' if mode == 'sequences' else ''}{protocol}"
+                row = recorded.row(table, label)
+                found += [
+                    (model, cell, row[column]) for cell, column in zip(cells, ("HR@5", "HR@10", "NDCG@5", "NDCG@10"))
+                ]
+                found.append((model, seeds, str(len(row["seeds"].split(",")))))
+    assert len(found) > 25
+    assert [row for row in found if not agree(*row[1:])] == []
+
+
 def differences(recorded, rows, table, metric, name=str):
     """The figures of rows ``model | against | difference | interval | p``, each with the value of the records."""
     for model, against, *cells in rows:
