@@ -60,6 +60,7 @@ BAD = {
     "explain_batch_size": BAD_COUNT,
     "train_on": WORD,
     "ddp_backend": WORD,
+    "log_mlflow": [None, 2, "Xyz", "", [True], {}],
     "resume": [None, 1, True, ["auto"], {}, "nowhere"],
 }
 
@@ -420,6 +421,7 @@ def validate_ours(settings):
 
     if None in (
         settings["ddp_backend"],
+        settings["log_mlflow"],
         settings["resume"],
         settings["train_on"],
     ):  # which RecBole's own models have not

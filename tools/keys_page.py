@@ -61,6 +61,7 @@ DESCRIPTIONS = {
         "train_on": "`sequences`: one pass over a user's sequence represents all its prefixes; "
         "[details](running.md#train-on-sequences)",
         "ddp_backend": "how several processes communicate; [details](running.md#several-processes)",
+        "log_mlflow": "tell MLflow of the training; [details](running.md#tracking)",
         "resume": "resume an interrupted training after the last completed epoch; "
         "[details](running.md#resume-an-interrupted-training)",
         "detect_anomaly": "PyTorch's anomaly detection, for debugging; slow. RecBole 1.2.1 switches it on by accident",

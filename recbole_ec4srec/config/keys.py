@@ -6,6 +6,7 @@ each key are in ``properties/model/*.yaml``; a term of the loss or an operator w
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Collection
 from functools import partial
 from logging import getLogger
@@ -114,6 +115,8 @@ KEYS: dict[str, Rule] = {
     "explain_batch_size": Number(1, integer=True),
     # several processes
     "ddp_backend": one_of("auto", "nccl", "gloo"),
+    # what is told while it runs
+    "log_mlflow": FLAG,
     # a run that dies
     "resume": Value(
         str,
@@ -142,7 +145,7 @@ def add_key(key: str, rule: Rule, default: Any, shared: Collection[str]) -> None
 
 
 def validate_common(config: dict) -> None:
-    """Check the keys ``ddp_backend``, ``resume`` and ``train_on``, which every model may have, RecBole's own too.
+    """Check ``ddp_backend``, ``log_mlflow``, ``resume`` and ``train_on``, which RecBole's own models may have, too.
 
     Raises:
         ConfigError: a value is not allowed, ``resume`` is used with several processes, or ``train_on: sequences`` with
@@ -153,6 +156,8 @@ def validate_common(config: dict) -> None:
             refuse("train_on", SEQUENCES, "prefixes: it is for sequential models with a loss_type")
         if config["loss_type"] != "CE":
             refuse("loss_type", config["loss_type"], "CE with train_on: sequences")
+    if check("log_mlflow", config.get("log_mlflow") or False, FLAG) and importlib.util.find_spec("mlflow") is None:
+        refuse("log_mlflow", True, "False without MLflow: pip install 'recbole_ec4srec[mlflow]'")
     check("ddp_backend", config.get("ddp_backend") or "auto", KEYS["ddp_backend"])
     resume = check("resume", config.get("resume") or "", KEYS["resume"])
     if resume and max(config.get("nproc") or 1, config.get("world_size") or 1) > 1:

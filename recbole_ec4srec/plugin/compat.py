@@ -7,9 +7,12 @@ functions of RecBole are wrapped; :func:`apply` does what has to be done before 
 from __future__ import annotations
 
 import builtins
+import importlib
+import inspect
 import logging
 import os
 import secrets
+import sys
 import types
 import warnings
 from typing import Any, Callable
@@ -46,6 +49,49 @@ class _TorchOfRecBole(types.ModuleType):
 
 
 TORCH = _TorchOfRecBole("torch", torch.__doc__)
+
+
+class _TuneOfRecBole(types.ModuleType):
+    """``ray.tune`` for RecBole's quick start, which has no use for it but to report to a search by Ray.
+
+    Symptom: ``import recbole.quick_start`` ends in "No module named 'ray'" where Ray is not installed, and in "module
+    'numpy' has no attribute 'bool8'" with the version that RecBole 1.2.1 asks for and numpy 2; where it can be
+    imported, that takes a second or two. Can go when RecBole imports Ray where it reports.
+    """
+
+    def __getattr__(self, name):
+        try:
+            return getattr(importlib.import_module("ray.tune"), name)
+        except ImportError as error:
+            raise ImportError(f"ray.tune.{name}: {error}; pip install 'recbole_ec4srec[tune]'") from None
+
+    @staticmethod
+    def report(**metrics: Any) -> None:
+        """The metrics of a trial, to Ray where it has been imported: a process of Ray's has."""
+        tune = sys.modules.get("ray.tune")
+        if tune is None:
+            return
+        kinds = {parameter.kind for parameter in inspect.signature(tune.report).parameters.values()}
+        if inspect.Parameter.VAR_KEYWORD in kinds:
+            tune.report(**metrics)
+        else:  # in later versions than RecBole knows
+            tune.report(metrics)
+
+
+def _import_quick_start_without_ray() -> None:
+    """RecBole's quick start with :class:`_TuneOfRecBole` in the place of ``ray.tune``."""
+    ray = types.ModuleType("ray")
+    ray.tune = _TuneOfRecBole("ray.tune")  # type: ignore[attr-defined]
+    loaded: dict[str, types.ModuleType] = {}
+    for name in ("ray", "ray.tune"):
+        if name in sys.modules:
+            loaded[name] = sys.modules.pop(name)
+    sys.modules["ray"] = ray
+    try:
+        import recbole.quick_start  # noqa: F401
+    finally:
+        del sys.modules["ray"]
+        sys.modules.update(loaded)
 
 
 def with_our_torch(function: Callable) -> Callable:
@@ -178,3 +224,4 @@ def apply() -> None:
     import recbole.model.sequential_recommender  # noqa: F401  (its import switches anomaly detection on)
 
     set_anomaly_detection({})
+    _import_quick_start_without_ray()

@@ -28,7 +28,7 @@ from recbole_ec4srec.data.dataset import SequenceBatch, Table
 from recbole_ec4srec.model import EC4SRec
 from recbole_ec4srec.plugin import compat, registry
 from recbole_ec4srec.storage import checkpoint
-from recbole_ec4srec.training import distributed, loaders
+from recbole_ec4srec.training import distributed, loaders, tracking
 from recbole_ec4srec.training.distributed import Synchronised
 from recbole_ec4srec.training.protocols import Judged, TopkCollector
 from recbole_ec4srec.training.resume import Resumable
@@ -284,6 +284,7 @@ _WRAPPERS: dict[str, list[tuple]] = {
 
 _REPLACEMENTS: dict[str, list[tuple]] = {
     _QUICK_START: [("run_recboles", "rank, args", distributed.run_recboles, _SPAWNED, _PLUGINS)],
+    _TRAINER: [("WandbLogger", "config", tracking.Tracker, "MLflow is told what Weights & Biases is", _PLUGINS)],
     _WITH_CHECKPOINTS: [("torch", None, compat.TORCH, _AS_DATA, _PLAIN)],
 }
 
@@ -296,6 +297,7 @@ _NAMES: dict[str, list[tuple]] = {
 _DATASETS, _BATCHES = [EC4SRecDataset], [SequenceBatch, TrainingBatch]
 _TRAIN_LOADERS = [EC4SRecTrainDataLoader, SequencesTrainDataLoader, EC4SRecSequencesTrainDataLoader]
 _TRAINERS = [EC4SRecTrainer, Resumable, Synchronised, Judged]
+_TRACKERS = [tracking.Tracker]
 _COLLECT = "self, scores_tensor, interaction, positive_u, positive_i"
 _OVERRIDES: dict[str, list[tuple]] = {
     _DATASET: [
@@ -360,6 +362,11 @@ _OVERRIDES: dict[str, list[tuple]] = {
         ("Trainer._generate_train_loss_output", _OUTPUT, [EC4SRecTrainer], "the log names the parts of the loss"),
         ("Trainer._add_train_loss_to_tensorboard", "self, epoch_idx, losses, tag", [EC4SRecTrainer], "the parts too"),
         ("Trainer._map_reduce", "self, result, num_sample", [Synchronised], "metrics are of all users already"),
+    ],
+    "recbole.utils.wandblogger": [
+        ("WandbLogger.setup", "self", _TRACKERS, "a training is a run of MLflow's"),
+        ("WandbLogger.log_metrics", "self, metrics, head, commit", _TRACKERS, "MLflow is told the same"),
+        ("WandbLogger.log_eval_metrics", "self, metrics, head", _TRACKERS, "MLflow is told the same"),
     ],
 }
 

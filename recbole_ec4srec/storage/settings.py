@@ -18,6 +18,7 @@ EXECUTION_KEYS = (
     "worker",
     "state",
     "ddp_backend",
+    "log_mlflow",
     "resume",
 )
 

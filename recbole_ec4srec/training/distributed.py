@@ -113,7 +113,7 @@ def init_device(original: Callable, config: Config) -> None:
         )
         final["single_spec"] = False
     if rank > 0:
-        silent = ("show_progress", "verbose", "log_wandb", "save_dataset", "save_dataloaders")
+        silent = ("show_progress", "verbose", "log_wandb", "log_mlflow", "save_dataset", "save_dataloaders")
         final.update(dict.fromkeys(silent, False), state="error")
 
 

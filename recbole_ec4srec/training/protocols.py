@@ -229,6 +229,15 @@ class Judged(Resumable):
         if self._is_best and self._saved:
             self._save_other(epoch, verbose)
 
+    def _track(self) -> None:
+        super()._track()
+        if other := self.history[-1].get(self.other):
+            step = self.history[-1]["epoch"] - 1
+            told = {f"{self.other}/{name}": value for name, value in other["valid"].items()}
+            self.wandblogger.log_metrics({**told, "valid_step": step}, head="valid")
+            for name, value in told.items():
+                self.tensorboard.add_scalar(f"Valid/{name}", value, step)
+
     @property
     def _has_ended(self) -> bool:
         return len(self._ended) == len(PROTOCOLS)

@@ -156,11 +156,26 @@ class Resumable(Trainer):
         """Write the state after an epoch (from 0), then the model if it is the best so far."""
         loss = float(self.train_loss_dict[epoch])
         self.history[-1].update(epoch=epoch + 1, loss=loss, seconds=round(seconds, 2), **self.last_epoch)
+        self._track()
         self._write_state(train_data)
         self._state_is_due = False
         self._completed_epochs = epoch + 1
         if self._best_model_is_due:
             self._save_checkpoint(epoch, verbose)
+
+    def _track(self) -> None:
+        """Tell what tracks the training what RecBole does not tell of its last epoch."""
+        epoch = self.history[-1]
+        parts = {f"loss/{name}": value for name, value in epoch.get("losses", {}).items()}
+        update = {f"importance/{name}": value for name, value in epoch.get("update", {}).items()}
+        told = {
+            "loss/total": epoch["loss"],
+            **parts,
+            **update,
+            "seconds": epoch["seconds"],
+            "train_step": epoch["epoch"] - 1,
+        }
+        self.wandblogger.log_metrics({name: value for name, value in told.items() if value is not None})
 
     def renew_patience(self) -> None:
         """Early stopping counts from here."""

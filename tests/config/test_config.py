@@ -29,7 +29,7 @@ GOOD = [
     *[(key, value, value) for key in ("tau", "tau_cl", "tau_neg") for value in (1e-9, 1, 1e9)],
     *[(f"lambda{part}", value, value) for part in ("", "_cl_pos", "_cl_neg", "_sl_pos") for value in (0, 1e-9, 7)],
     *[(key, 1, 1) for key in ("ertrl_max_candidates", "explain_batch_size")],
-    *[(key, value, value) for key in ("second_pass", "mask_same_target") for value in (True, False)],
+    *[(key, value, value) for key in ("second_pass", "mask_same_target", "log_mlflow") for value in (True, False)],
     *[("sim", value, value) for value in ("dot", "cos")],
     *[("importance_scope", value, value) for value in ("all", "context")],
     *[("guided_negatives", value, value) for value in ("attract", "hard")],

@@ -1,9 +1,11 @@
 """RecBole 1.2 on current libraries: anomaly detection, checkpoints, negative sampling for cross-entropy."""
 
+import importlib
 import os
 import subprocess
 import sys
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 import recbole.data.utils
@@ -31,6 +33,42 @@ print(torch.is_anomaly_enabled())
 def test_anomaly_detection_is_off_after_importing_us_and_all_of_recboles_models():
     done = subprocess.run([sys.executable, "-c", FRESH], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+WITHOUT_RAY = """
+import sys
+sys.modules.update(dict.fromkeys(["ray", "hyperopt"]))
+import recbole_ec4srec
+from recbole.quick_start import objective_function
+print(objective_function({"epochs": 1, **SETTINGS}, saved=False)["valid_score_bigger"])
+from recbole.quick_start.quick_start import tune
+try:
+    tune.run
+except ImportError as error:
+    print(error)
+"""
+
+
+def test_a_trial_of_recboles_own_runs_where_neither_ray_nor_hyperopt_is_installed(data_path):
+    settings = {**SMALL, "data_path": str(data_path), "model": "EC4SRec", "dataset": "tiny", "num_updates": 0}
+    script = WITHOUT_RAY.replace("SETTINGS", repr(settings))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    bigger, message = done.stdout.splitlines()[-2:]
+    assert bigger == "True"
+    assert message.startswith("ray.tune.run: ") and message.endswith("; pip install 'recbole_ec4srec[tune]'")
+    assert "Session" not in done.stderr
+
+
+def test_recboles_trials_report_to_ray_where_it_is_running(monkeypatch):
+    tune, found = importlib.import_module("recbole.quick_start.quick_start").tune, []
+    of_recbole = SimpleNamespace(report=lambda **metrics: found.append(metrics))
+    of_today = SimpleNamespace(report=lambda metrics, *, checkpoint=None: found.append(metrics))
+    for ray in (of_recbole, of_today):
+        monkeypatch.setitem(sys.modules, "ray.tune", ray)
+        tune.report(**{"ndcg@10": 0.1})
+    monkeypatch.delitem(sys.modules, "ray.tune")
+    tune.report(**{"ndcg@10": 0.2})
+    assert found == [{"ndcg@10": 0.1}] * 2
 
 
 @pytest.mark.parametrize("model", ["EC4SRec", "SASRec"])
