@@ -28,7 +28,7 @@ from recbole_ec4srec.config.keys import EXPLAINERS, KEYS
 from recbole_ec4srec.config.objective import ADDED_DEFAULTS, LOSSES, OPERATORS
 from recbole_ec4srec.config.schedule import update_schedule
 from recbole_ec4srec.experiments import __main__ as experiments
-from recbole_ec4srec.experiments import explanations, training
+from recbole_ec4srec.experiments import engines, explanations
 
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md")), ROOT / "docs" / "tour.ipynb"]
@@ -166,7 +166,7 @@ def checkout(movies, tmp_path, monkeypatch):
     monkeypatch.setattr(Config, "_set_default_parameters", cut)
     monkeypatch.setattr(run_recbole, "run", train)
     monkeypatch.setattr(run_hyper, "search", search)
-    monkeypatch.setattr(training, "record_missing", lambda *_: None)
+    monkeypatch.setattr(engines, "record_missing", lambda *_: None)
     for name in ("recovery", "faithfulness"):
         monkeypatch.setattr(explanations, name, lambda args: None)
     monkeypatch.syspath_prepend(tmp_path)

@@ -14,12 +14,12 @@ from recbole_ec4srec.config import recbole_keys
 from recbole_ec4srec.config.keys import KEYS, PREFIXES
 from recbole_ec4srec.experiments import explanations, tables
 from recbole_ec4srec.experiments.diagnosis import diagnosis
+from recbole_ec4srec.experiments.engines import check_engine, record_missing
 from recbole_ec4srec.experiments.plans import PLANS
 from recbole_ec4srec.experiments.results import results
 from recbole_ec4srec.experiments.shuffle import shuffle
 from recbole_ec4srec.experiments.status import status
 from recbole_ec4srec.experiments.table2 import table2
-from recbole_ec4srec.experiments.training import record_missing
 from recbole_ec4srec.experiments.trec import trec
 
 OTHERS = {
@@ -52,6 +52,11 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="random seeds (default: 1)")
     parser.add_argument("--datasets", nargs="+", help="(default: those of the experiment)")
     parser.add_argument("--rows", nargs="+", help="labels of the rows to make (default: all)")
+    parser.add_argument("--engine", choices=["local", "ray"], default="local", help="what trains them (default: local)")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, with --engine=local (default: 1)")
+    parser.add_argument("--address", help="of a Ray cluster, auto for this machine's (default: one is started here)")
+    for name, one in (("cpus_per_run", 1.0), ("gpus_per_run", 0.0)):
+        parser.add_argument(f"--{name}", type=float, default=one, help="of a task of Ray's (default: %(default)g)")
     for name, default, what in (
         ("output", "results", "folder of records and tables"),
         ("work", "saved/experiments", "folder of checkpoints and states"),
@@ -76,6 +81,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def _run(args: argparse.Namespace) -> None:
     recbole_keys.refuse_unknown(args.settings, KEYS)
+    check_engine(args)
     if args.name in OTHERS:
         OTHERS[args.name][0](args)
         return
@@ -84,7 +90,7 @@ def _run(args: argparse.Namespace) -> None:
     if args.train:
         of_datasets = [plan.runs(dataset, args.seeds, settings, args.rows) for dataset in datasets]
         every_run = [run for of_labels in of_datasets for of_label in of_labels.values() for run in of_label]
-        record_missing(every_run, args.output, args.work)
+        record_missing(every_run, args)
     for dataset in datasets:
         for train_on, of_label in plan.read(args.output, dataset, args.seeds, settings, args.rows).items():
             written = tables.report(plan, dataset, of_label, args.output, train_on)

@@ -113,14 +113,13 @@ def _load(file: Path) -> dict:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def write(folder: Path, run: Run, config: Config, **results: Any) -> None:
-    """Write the record of a run, in one step: its ``results``, its settings, and the versions that it was trained with.
+def made(run: Run, config: Config, **results: Any) -> dict[str, Any]:
+    """The record of a run: its ``results``, its settings, and the versions that it was trained with.
 
     Args:
-        folder: of results.
         config: of the training.
     """
-    record = {
+    return {
         "model": run.model,
         "dataset": run.dataset,
         "seed": run.seed,
@@ -130,6 +129,10 @@ def write(folder: Path, run: Run, config: Config, **results: Any) -> None:
         "threads": torch.get_num_threads(),
         "config": plain_settings(config),
     }
+
+
+def write(folder: Path, run: Run, record: dict[str, Any]) -> None:
+    """Write the record of a run to the folder of results, in one step."""
     file = _file(folder, run)
     file.parent.mkdir(parents=True, exist_ok=True)
     with replacing(file) as temporary:

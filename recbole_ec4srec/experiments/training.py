@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from time import time
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,6 @@ from recbole.trainer import Trainer
 from recbole.utils import init_logger
 
 import recbole_ec4srec  # noqa: F401
-from recbole_ec4srec.console import tell
 from recbole_ec4srec.data.identity import check_same, kept_in, remember
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.experiments import records, warmup
@@ -26,8 +25,6 @@ from recbole_ec4srec.storage.settings import plain
 from recbole_ec4srec.training.build import build
 from recbole_ec4srec.training.protocols import PROTOCOLS, Judged, model_file, own_protocol
 from recbole_ec4srec.training.resume import load_state, read_state, remove_state, save_state
-
-TELL_EVERY = 10  # seconds
 
 
 class Refused(ConfigError):
@@ -67,7 +64,7 @@ class Training:
         _, self.train_data, self.valid_data, self.test_data, self.model, self.trainer = built
         self.dataset = self.train_data._dataset
         work.mkdir(parents=True, exist_ok=True)
-        self.state = work / f"{run.name}.state"
+        self.state = _state(run, work)
         self.trainer.saved_model_file = str(work / f"{run.name}.pth")
         own = own_protocol(config["repeatable"])
         self.protocols = [own, self.trainer.other] if isinstance(self.trainer, Judged) else [own]
@@ -144,21 +141,32 @@ class Training:
         return rank[user.argsort()].numpy()
 
 
-def record(run: Run, output: Path, work: Path, progress: Callable[[Trainer], None] = lambda trainer: None) -> None:
-    """Train a run, or resume it, and write its record; ``progress(trainer)`` is called after each epoch."""
-    commit, pretrained, settings = records.commit(), None, {}  # before files change under a long run
+def train(
+    run: Run, work: Path, progress: Callable[[Trainer], None] = lambda trainer: None, **execution: Any
+) -> dict[str, Any]:
+    """Train a run, or resume it, and test it.
+
+    Its state stays, until :func:`discard` removes it: with it, a run whose record was lost has it again at once.
+
+    Args:
+        work: the folder of best models and states.
+        progress: called with the trainer after each epoch.
+        execution: settings that change no result (:data:`~recbole_ec4srec.storage.settings.EXECUTION_KEYS`).
+
+    Returns:
+        The record of the run, as plain values.
+    """
+    commit, settings = records.commit(), execution  # before files change under a long run
     if run.model == "S3Rec":
-        first = Run(run.label, run.model, run.dataset, run.seed, {**run.settings, "train_stage": "pretrain"})
-        pretrained = work / f"{first.name}.pretrained"
+        pretrained = _pretrained(run, work)
         if not pretrained.is_file():
-            Training(first, work).pretrain(pretrained)
-        settings = {"train_stage": "finetune", "pre_model_path": str(pretrained)}
+            Training(_first_stage(run), work, **execution).pretrain(pretrained)
+        settings = {**execution, "train_stage": "finetune", "pre_model_path": str(pretrained)}
     training = Training(run, work, **settings)
     training.fit(progress)
     results = {name: {**of, "ranks": records.pack(of["ranks"])} for name, of in training.results.items()}
     own = results.pop(training.protocols[0])
-    records.write(
-        output,
+    return records.made(
         run,
         best_epoch=own["best_epoch"],
         valid=own["valid"],
@@ -171,9 +179,30 @@ def record(run: Run, output: Path, work: Path, progress: Callable[[Trainer], Non
         commit=commit,
         config=training.config,
     )
-    remove_state(training.state)
-    if pretrained:
-        pretrained.unlink()
+
+
+def discard(run: Run, work: Path) -> None:
+    """Remove what a recorded run needs no more: its state, and the first stage of S3Rec."""
+    remove_state(_state(run, work))
+    _pretrained(run, work).unlink(missing_ok=True)
+
+
+def record(run: Run, output: Path, work: Path, progress: Callable[[Trainer], None] = lambda trainer: None) -> None:
+    """:func:`train` a run and write its record to the folder of results, ``output``."""
+    records.write(output, run, train(run, work, progress))
+    discard(run, work)
+
+
+def _state(run: Run, work: Path) -> Path:
+    return work / f"{run.name}.state"
+
+
+def _first_stage(run: Run) -> Run:
+    return replace(run, settings={**run.settings, "train_stage": "pretrain"})
+
+
+def _pretrained(run: Run, work: Path) -> Path:
+    return work / f"{_first_stage(run).name}.pretrained"
 
 
 def trained(run: Run, output: Path, work: Path) -> Training:
@@ -193,73 +222,3 @@ def trained(run: Run, output: Path, work: Path) -> Training:
 def which_best(settings: dict) -> str:
     """In words, which of its two best models :func:`trained` gives for a run with these settings."""
     return f"of the best epoch, {PROTOCOLS[own_protocol(settings.get('repeatable'))]}"
-
-
-def record_missing(runs: Iterable[Run], output: Path, work: Path) -> None:
-    """List ``runs``, train those that have no record, and tell the progress every ten seconds."""
-    runs = list({run.name: run for run in runs}.values())
-    missing = [run for run in runs if not records.exists(output, run)]
-    for run in runs:
-        begun = (work / f"{run.name}.state").is_file()
-        state = "recorded" if run not in missing else "begun" if begun else "to be trained"
-        tell(f"{run.label}, {run.dataset}, seed {run.seed}: {state}")
-    started, progress = time(), _Progress(len(missing))
-    for run in missing:
-        progress.begin(run)
-        try:
-            record(run, output, work, progress)
-        except Refused as reason:
-            tell(f"[{progress.number} of {len(missing)}] {run.label}, {run.dataset}: not trained: {reason}")
-    if missing:
-        tell(f"{len(missing)} runs in {_duration(time() - started)}")
-
-
-class _Progress:
-    """Tells how far the training of several runs is; called after each epoch."""
-
-    def __init__(self, count: int):
-        self.count, self.number, self.longest = count, 0, 0.0
-        self.began = self.told = 0.0
-
-    def begin(self, run: Run) -> None:
-        """The next run begins, which ends the last one."""
-        if self.number:
-            self.longest = max(self.longest, time() - self.began)
-        self.run, self.began = run, time()
-        self.number += 1
-
-    def __call__(self, trainer: Trainer) -> None:
-        if time() - self.told < TELL_EVERY:
-            return
-        self.told = time()
-        last = trainer.history[-1]
-        # Early stopping may end a run before its last epoch, so this is the most that it can take.
-        left = (trainer.epochs - last["epoch"]) * trainer.seconds / last["epoch"]
-        each = max(self.longest, time() - self.began + left)
-        tell(
-            f"[{self.number} of {self.count}] {self.run.label}, {self.run.dataset}, seed {self.run.seed}: "
-            f"epoch {last['epoch']}, {last['seconds']:.0f} s, loss {last['loss']:.4g}, {_scores(trainer)}; "
-            f"at most {_duration(left + each * (self.count - self.number))} left"
-        )
-
-
-def _scores(trainer: Trainer) -> str:
-    """The validation metric of the last epoch and of the best one, under each protocol that has not ended."""
-    metric = trainer.valid_metric.lower()
-    if not isinstance(trainer, Judged):
-        return _score(metric, trainer.history[-1], trainer.best)
-    last = {protocol: trainer.epochs_under(protocol)[-1] for protocol in PROTOCOLS}
-    return ", ".join(
-        f"{title}: {_score(metric, last[protocol], trainer.best_under(protocol))}"
-        for protocol, title in PROTOCOLS.items()
-        if last[protocol]["epoch"] == trainer.history[-1]["epoch"]
-    )
-
-
-def _score(metric, epoch, best):
-    return f"{metric} {epoch['valid'][metric]:.4f} (best {best['valid'][metric]:.4f}, epoch {best['epoch']})"
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min"

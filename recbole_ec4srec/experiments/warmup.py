@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from recbole.trainer import Trainer
 from recbole.utils import early_stopping
 
 from recbole_ec4srec.config.objective import GUIDED
-from recbole_ec4srec.experiments.records import Run
+from recbole_ec4srec.config.schedule import update_schedule
+from recbole_ec4srec.config.variants import VARIANTS
+from recbole_ec4srec.experiments.records import Run, properties
 from recbole_ec4srec.model.objective import BUILT_IN
 from recbole_ec4srec.storage.atomic import replacing
 from recbole_ec4srec.training.protocols import Judged, model_file
@@ -50,7 +53,7 @@ def keep(run: Run, trainer: Trainer, state: Path) -> None:
     updates, epoch = getattr(trainer, "update_epochs", []), trainer.history[-1]["epoch"]
     if not updates or epoch != updates[0] - 1:
         return
-    kept = _file(run, state, epoch)
+    kept = _file(run, state.parent, epoch)
     models = zip(_best_models(trainer, trainer.saved_model_file), _best_models(trainer, kept.with_suffix(".pth")))
     for source, target in (*models, (state, kept)):
         with replacing(target) as temporary:
@@ -61,7 +64,7 @@ def take(run: Run, trainer: Trainer, state: Path) -> None:
     """Write the ``state`` that a new run starts from, if another run has kept a warm-up; of several the longest."""
     updates = getattr(trainer, "update_epochs", [])
     for epoch in range(updates[0] - 1 if updates else trainer.epochs, 0, -1):
-        kept = _file(run, state, epoch)
+        kept = _file(run, state.parent, epoch)
         if kept.is_file():
             warm = read_state(kept)
             of_both = isinstance(trainer, Judged) == ("protocols" in warm["schedule"])  # earlier versions judged by one
@@ -77,6 +80,27 @@ def take(run: Run, trainer: Trainer, state: Path) -> None:
     warm["schedule"]["explainer"] = trainer.explainer.state_dict()  # a new one: no run uses it in the warm-up
     with replacing(state) as temporary:
         torch.save(warm, temporary)
+
+
+def waits(run: Run, training: Iterable[Run], work: Path) -> bool:
+    """Whether a run had better wait for the warm-up of one of those that are ``training``, to take it over."""
+    own, own_end = _name_and_end(run)
+    if not own_end or _file(run, work, own_end).is_file():
+        return False
+    for other in training:
+        name, end = _name_and_end(other)
+        if name == own and 0 < end <= own_end and not _file(other, work, end).is_file():
+            return True
+    return False
+
+
+def _name_and_end(run):
+    """What the warm-ups of a run and of others are told apart by, and its last epoch; 0 where there is none."""
+    if run.model not in VARIANTS:
+        return "", 0
+    settings = {**properties("model/EC4SRec.yaml"), **VARIANTS[run.model], **run.settings}
+    updates = update_schedule(*(settings[key] for key in ("epochs", "num_updates", "update_epochs")))
+    return _file(run, Path(), 0).name, updates[0] - 1 if updates else 0
 
 
 def has_ended(history: list[dict], trainer: Trainer) -> bool:
@@ -103,7 +127,7 @@ def _best_models(trainer, file):
     return [file, model_file(file, trainer.other)] if isinstance(trainer, Judged) else [file]
 
 
-def _file(run: Run, state: Path, epoch: int) -> Path:
+def _file(run: Run, work: Path, epoch: int) -> Path:
     model = "EC4SRec" if run.model in ("EC4SRecSSL", "EC4SRecSL") else run.model
     settings = {key: value for key, value in run.settings.items() if key not in KEYS_OF_GUIDANCE}
-    return state.parent / f"{replace(run, model=model, settings=settings).name}-{epoch}.warm"
+    return work / f"{replace(run, model=model, settings=settings).name}-{epoch}.warm"
