@@ -69,6 +69,9 @@ class TrainedModel:
     Attributes:
         config, model: RecBole's; the model is in evaluation mode.
         items: external item ids by internal id, ``[n_items]``; the padding is 0.
+        epoch, best_valid_score: of the training, the epoch (from 0) after which the model was saved, and how good it
+            was by the setting ``valid_metric``; None where the file does not say.
+        fingerprint: of the data set, see :func:`~recbole_ec4srec.data.identity.fingerprint`; empty where unknown.
 
     Raises:
         DataError: the file is no checkpoint, or its model is not sequential.
@@ -77,6 +80,8 @@ class TrainedModel:
     def __init__(self, checkpoint: str | Path, data_path: str | Path | None = None):
         state = _read(checkpoint)
         self.checkpoint, self.config, self._kept = checkpoint, state["config"], kept_in(state)
+        self.epoch, self.best_valid_score = state.get("epoch"), state.get("best_valid_score")
+        self.fingerprint: dict[str, str] = (self._kept or {}).get("fingerprint", {})
         final = self.config.final_config_dict
         final.update(save_dataset=False, save_dataloaders=False)  # nothing is trained here
         if data_path is not None:
