@@ -7,13 +7,14 @@ import io
 import json
 import os
 import warnings
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 
 from recbole_ec4srec.encoder.encoder import Encoder
@@ -176,7 +177,7 @@ def _graph(scorer, given):
     # newer one is not there before 2.5, and became usable for such a graph later. That a trace holds for other inputs,
     # of which torch warns, is seen by running it.
     options: dict[str, Any] = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
-    with warnings.catch_warnings(), torch.no_grad(), _nothing_on_stdout():
+    with warnings.catch_warnings(), torch.no_grad(), _nothing_on_stdout(), _simple_mask(scorer.encoder.model):
         warnings.simplefilter("ignore")
         torch.onnx.export(
             scorer,
@@ -193,12 +194,36 @@ def _graph(scorer, given):
 
 
 @contextmanager
+def _simple_mask(model):
+    """With another way to RecBole's attention mask: of the mask itself torch 2.0 writes a part in double precision, and
+    onnxruntime has had the triangle of booleans for a short time only."""
+    if type(model).get_attention_mask is not SequentialRecommender.get_attention_mask:
+        yield
+        return
+    model.get_attention_mask = _attention_mask
+    try:
+        yield
+    finally:
+        del model.get_attention_mask
+
+
+def _attention_mask(item_seq, bidirectional=False):
+    """What is added to the scores of attention: 0 or -10000, ``[B, 1, 1 or L, L]``."""
+    seen = (item_seq != 0).unsqueeze(1).unsqueeze(2)  # [B, 1, 1, L]
+    if not bidirectional:
+        place = torch.arange(item_seq.shape[1], device=item_seq.device)
+        seen = seen & (place <= place.unsqueeze(1))
+    return (1 - seen.float()) * -10000
+
+
+@contextmanager
 def _nothing_on_stdout():
-    """Without what torch prints, past Python's stdout, of a graph that it cannot write: all of it."""
+    """Without what torch prints, in part past Python's stdout, of a graph that it cannot write: all of it."""
     kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 1)
-        yield
+        with redirect_stdout(io.StringIO()):
+            yield
     finally:
         os.dup2(kept, 1)
         os.close(kept)
