@@ -175,11 +175,10 @@ class TrainedModel:
         inside = cell < used[:, None]
         place = (np.cumsum(lengths) - used)[:, None] + cell
         item_seq = np.where(inside, items[np.where(inside, place, 0)], 0)
-        user = pd.Series(users if users is not None else [None] * len(lengths), dtype=object)
-        user = user.map(self._user_id).fillna(0).to_numpy(np.int64)
-        fields = {model.ITEM_SEQ: item_seq, model.ITEM_SEQ_LEN: used, model.USER_ID: user}
-        fields = {name: torch.from_numpy(values) for name, values in fields.items()}
-        return SequenceBatch(fields, {model.ITEM_SEQ_LEN: used.copy()}).to(self.config["device"])
+        known = [0] * len(lengths) if users is None else [self._user_id.get(str(user), 0) for user in users]
+        fields = {model.ITEM_SEQ: item_seq, model.ITEM_SEQ_LEN: used, model.USER_ID: np.array(known, dtype=np.int64)}
+        tensors = {name: torch.from_numpy(values) for name, values in fields.items()}
+        return SequenceBatch(tensors, {model.ITEM_SEQ_LEN: used.copy()}).to(self.config["device"])
 
     @torch.no_grad()
     def scores(self, batch: SequenceBatch, exclude: tuple[np.ndarray, np.ndarray] | None = None) -> torch.Tensor:
