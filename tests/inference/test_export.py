@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 import recbole_ec4srec
 from recbole_ec4srec.commands import ec4srec
 from recbole_ec4srec.data.identity import remember
+from recbole_ec4srec.encoder.kernels import linear
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.inference import TrainedModel, recommend
 from recbole_ec4srec.inference import export as exporting
@@ -97,6 +98,15 @@ def test_the_scores_are_those_of_recommend_for_all_lengths(model, backbone, chec
         places = np.argsort(-row)[:10]
         assert [items[place] for place in places] == best
         np.testing.assert_allclose(row[places], expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.skipif(not linear.HAS_ONEDNN, reason="this torch has no product by oneDNN")
+def test_products_of_whole_blocks_are_written_too(experiment, tmp_path, monkeypatch):
+    small = experiment("EC4SRec", MAX_ITEM_LIST_LENGTH=linear.ROWS // 2, num_updates=0, update_epochs=[])
+    remember(small.model, small.train_data._dataset)
+    small.trainer._save_checkpoint(0, verbose=False)
+    monkeypatch.setattr(linear, "USES_ONEDNN", True)
+    assert export(TrainedModel(small.trainer.saved_model_file), tmp_path).difference < 1e-4
 
 
 def test_any_number_of_histories_and_one_at_a_time_give_the_same(checkpoint, tmp_path):
