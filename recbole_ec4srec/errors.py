@@ -5,6 +5,8 @@ A message quotes files, whose text must not control the terminal that shows it: 
 
 from __future__ import annotations
 
+import importlib.util
+
 
 def printable(text: str, lines: bool = False) -> str:
     """``text`` with an escape such as ``\\x1b`` for each character that acts on the terminal or page that shows it.
@@ -41,3 +43,17 @@ class DataError(RunError):
 
 class NonFiniteError(RunError):
     """A number that training needs is not finite; the message names the epoch and what it is."""
+
+
+def require(what: str, *packages: str, install: str) -> None:
+    """Refuse ``what`` where one of its packages, which not everybody needs, is not installed.
+
+    Args:
+        install: what ``pip install`` is given to have them.
+
+    Raises:
+        ConfigError: naming the first that is missing.
+    """
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise ConfigError(f"{what} needs {package}, which is not installed: pip install {install}")

@@ -187,7 +187,7 @@ def checkout(movies, tmp_path, monkeypatch):
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
 def test_every_block_runs(page, checkout, capsys, caplog):
     caplog.set_level("INFO")
-    if page.name == "commands.md":  # a training that the commands on it explain and report
+    if page.name in ("commands.md", "serving.md"):  # a training that the commands on it are about
         recbole_ec4srec.run("EC4SRec", "ml-100k", config_dict={"resume": "auto"})
     reader = Reader(page, capsys, caplog)
     for language, text in blocks(page):

@@ -13,9 +13,11 @@ from recbole_ec4srec.config.keys import KEYS
 from recbole_ec4srec.errors import ConfigError
 
 ITEMS = "oldest first: one text with spaces between the ids, or several, each an id that may hold spaces"
-HISTORIES = """histories: .csv, .tsv, RecBole's .inter or .jsonl. Either one interaction per row, with the columns user,
-item and optionally timestamp; or one history per row, with the columns user and items (separated by spaces, in JSON a
-list). Columns may also have the names that they have in the data set of the training"""
+PARQUET = ".parquet"
+HISTORIES = """histories: .csv, .tsv, RecBole's .inter, .jsonl or, where pyarrow is installed, .parquet. Either one
+interaction per row, with the columns user, item and optionally timestamp; or one history per row, with the columns user
+and items (separated by spaces, in JSON and Parquet a list). Columns may also have the names that they have in the data
+set of the training"""
 
 
 def add_command(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
@@ -22,11 +21,12 @@ from torch import Tensor, nn
 
 from recbole_ec4srec.config.keys import SEQUENCES
 from recbole_ec4srec.encoder.adapters import ADAPTERS, NO_ENCODERS, Adapter
+from recbole_ec4srec.encoder.encoder import LENGTH, SEQUENCE, USER, Encoder, parameters_of
 from recbole_ec4srec.encoder.grouping import Group, first_tokens, group_bounds, split
 from recbole_ec4srec.encoder.kernels import sasrec
 from recbole_ec4srec.encoder.kernels.cross_entropy import linear_cross_entropy
 from recbole_ec4srec.encoder.kernels.dropout import use_fast_dropout
-from recbole_ec4srec.encoder.kernels.linear import linear, use_fast_linear
+from recbole_ec4srec.encoder.kernels.linear import use_fast_linear
 from recbole_ec4srec.encoder.prefixes import EmbeddingPass, PrefixPass, all_prefixes, check_causal
 from recbole_ec4srec.errors import ConfigError
 
@@ -37,8 +37,6 @@ PADDING_FREE = (
 )
 #: Modules whose ``encode`` and ``PrefixPass`` compute a backbone, and what derives from it and gives the same, faster.
 FAST_ENCODERS = {"SASRec": sasrec}
-# The names that RecBole's models have for the arguments of ``forward``.
-_SEQUENCE, _LENGTH, _USER = ("item_seq", "seq_item"), ("item_seq_len", "seq_item_len"), ("user",)
 
 
 def backbone_class(name: str) -> type[SequentialRecommender]:
@@ -59,18 +57,14 @@ def backbone_class(name: str) -> type[SequentialRecommender]:
         raise ConfigError(f"backbone: got {name!r}, which has a backbone itself")
     if name in NO_ENCODERS:
         raise ConfigError(f"backbone: got {name!r}, {NO_ENCODERS[name]}")
-    known = (*_SEQUENCE, *_LENGTH, *_USER, *ADAPTERS.get(name, Adapter()).arguments)
-    parameters = _parameters(kind)
+    known = (*SEQUENCE, *LENGTH, *USER, *ADAPTERS.get(name, Adapter()).arguments)
+    parameters = parameters_of(kind)
     if any(parameter not in known for parameter in parameters):
         raise ConfigError(
             f"backbone: got {name!r}, whose forward({', '.join(parameters)}) is no encoder of (item_seq, item_seq_len) "
             "and perhaps the user"
         )
     return kind
-
-
-def _parameters(model_class: type[SequentialRecommender]) -> list[str]:
-    return list(inspect.signature(model_class.forward).parameters)[1:]
 
 
 def _close(a: Tensor, b: Tensor, tolerance: float = 1e-3) -> bool:
@@ -120,8 +114,8 @@ class _WithMaskItem:
         return Interaction({name: torch.cat([values, values[:1]]) for name, values in features.interaction.items()})
 
 
-class Backbone(nn.Module):
-    """An encoder of item sequences, ``[B, L]`` ids to ``[B, d]``, and the scores of items for its representations.
+class Backbone(Encoder):
+    """An encoder with a mask item, computed with little padding, and as fast as it can be.
 
     The item embedding has ``n_items + 1`` rows: row 0 is the padding, row ``n_items`` the learned mask item ``[m]``,
     which is never scored.
@@ -135,18 +129,15 @@ class Backbone(nn.Module):
     """
 
     def __init__(self, config: Config, dataset: SequentialDataset):
-        super().__init__()
-        self.name: str = config["backbone"]
-        name, kind = self.name, backbone_class(self.name)
-        self.n_items = dataset.item_num
-        self._parameters_of_forward = _parameters(kind)
-        self._adapter = ADAPTERS.get(name, Adapter())
+        name: str = config["backbone"]
+        kind = backbone_class(name)
         try:
             with redirect_stdout(sys.stderr):  # FEARec prints; stdout is for results
-                self.model: SequentialRecommender = kind(config, _WithMaskItem(dataset))
+                model = kind(config, _WithMaskItem(dataset))
         except Exception as error:  # RecBole's models raise anything for settings and data that they cannot use
             reason = f"{type(error).__name__}: {error}"
             raise ConfigError(f"backbone: got {name!r}, which RecBole cannot build here ({reason})") from error
+        super().__init__(name, model, dataset.item_num)
         for name_of_table in ("item_embedding", self._adapter.table):
             table = getattr(self.model, name_of_table, None)
             if not isinstance(table, nn.Embedding) or table.num_embeddings <= self.n_items:
@@ -243,46 +234,10 @@ class Backbone(nn.Module):
         return None
 
     @property
-    def takes_user(self) -> bool:
-        """Whether ``forward`` has an argument for the user."""
-        return any(name in self._parameters_of_forward for name in _USER)
-
-    @property
     def fast_encoder(self) -> ModuleType | None:
         """The module of :data:`FAST_ENCODERS` for this backbone, or None."""
         # By its name, since a model that holds a module cannot be copied.
         return None if self._fast_encoder is None else FAST_ENCODERS[self._fast_encoder]
-
-    def forward(
-        self, item_seq: Tensor, item_seq_len: Tensor, item_embedding: Tensor | None = None, user: Tensor | None = None
-    ) -> Tensor:
-        """Encode ``item_seq [B, L]`` as it is padded.
-
-        Args:
-            item_embedding: ``[B, L, d]``; taken in place of the embeddings of ``item_seq``, which still says where the
-                padding is.
-            user: ``[B]``; needed where :attr:`takes_user`.
-
-        Raises:
-            ValueError: the user is needed and not given.
-        """
-        ids = self._adapter.inputs(self.model, item_seq, item_seq_len)
-        arguments: dict[str, Tensor | bool | None] = {**self._adapter.arguments}
-        for names, value in ((_SEQUENCE, ids), (_LENGTH, item_seq_len.clone()), (_USER, user)):
-            arguments.update({name: value for name in names if name in self._parameters_of_forward})
-        if self.takes_user and user is None:
-            raise ValueError(f"{self.name} encodes the user with the sequence: user is needed")
-        if item_embedding is None:
-            states = self.model(**arguments)
-        else:
-            handle = self.model.item_embedding.register_forward_hook(
-                lambda _, ids, own: self._adapter.embedded(self.model, ids[0], own, item_embedding)
-            )
-            try:
-                states = self.model(**arguments)
-            finally:
-                handle.remove()
-        return states if states.dim() == 2 else self.model.gather_indexes(states, item_seq_len - 1)
 
     def encode(
         self,
@@ -377,18 +332,6 @@ class Backbone(nn.Module):
     def at_items(self, values: Tensor) -> Tensor:
         """``values [B, L]`` of the positions that the model sees, moved to the positions of the sequence's items."""
         return self._adapter.at_items(values)
-
-    def item_vectors(self, first: int = 0, count: int | None = None) -> Tensor:
-        """What representations are multiplied with to score items, ``[count, d]``: of ``count`` items from ``first``
-        on, or all; the padding included, ``[m]`` not."""
-        count = self.n_items - first if count is None else count
-        rows = getattr(self.model, self._adapter.table).weight.narrow(0, first, count)
-        return self._adapter.item_vectors(self.model, rows)
-
-    def score_all(self, encoded: Tensor, first: int = 0, count: int | None = None) -> Tensor:
-        """Scores ``[B, count]`` of the items of :meth:`item_vectors` for representations ``[B, d]``."""
-        vectors, bias = self.item_vectors(first, count), self._adapter.item_bias(self.model)
-        return linear(encoded, vectors, None if bias is None else bias.narrow(0, first, len(vectors)))
 
     def cross_entropy(self, encoded: Tensor, items: Tensor) -> Tensor:
         """The mean cross-entropy (Eq. 2) of :meth:`score_all` and the true next items ``[B]``, a scalar."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from recbole_ec4srec.data.importance import normalise
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.explain import build_explainer
+from recbole_ec4srec.inference.histories import histories_of
 from recbole_ec4srec.inference.trained import TrainedModel
 from recbole_ec4srec.model import EC4SRec
 
@@ -83,7 +84,7 @@ class Explanation:
 
 def explain_sequences(
     trained: TrainedModel,
-    histories: pd.DataFrame,
+    histories: Any,
     topk: int = 5,
     explainers: Sequence[str] | None = None,
     filter_seen: bool = False,
@@ -93,7 +94,7 @@ def explain_sequences(
     The score of each recommended item is attributed to the items of the history.
 
     Args:
-        histories: as :func:`~recbole_ec4srec.inference.read_histories` gives them; a few users, to be looked at.
+        histories: as :func:`~recbole_ec4srec.inference.recommend` takes them; a few users, to be looked at.
             Unknown items are left out, and users without a known item.
         topk: recommended items of each user.
         explainers: names as the key ``explainer`` has them; by default the one that the model was trained with.
@@ -114,7 +115,7 @@ def explain_sequences(
             raise ConfigError("explainer: got 'oracle', which knows the training instances alone")
         explainer.target = "next"  # the recommended item, whose score is explained, is given as the next one
     explanations = []
-    for user, items in histories.groupby("user", sort=False)["item"]:
+    for user, items in histories_of(histories, config).table().groupby("user", sort=False)["item"]:
         ids = trained.item_ids(items)
         ids = ids[ids > 0]
         if len(ids) == 0:

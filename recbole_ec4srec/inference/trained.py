@@ -69,6 +69,9 @@ class TrainedModel:
     Attributes:
         config, model: RecBole's; the model is in evaluation mode.
         items: external item ids by internal id, ``[n_items]``; the padding is 0.
+        epoch, best_valid_score: of the training, the epoch (from 0) after which the model was saved, and how good it
+            was by the setting ``valid_metric``; None where the file does not say.
+        fingerprint: of the data set, see :func:`~recbole_ec4srec.data.identity.fingerprint`; empty where unknown.
 
     Raises:
         DataError: the file is no checkpoint, or its model is not sequential.
@@ -77,6 +80,8 @@ class TrainedModel:
     def __init__(self, checkpoint: str | Path, data_path: str | Path | None = None):
         state = _read(checkpoint)
         self.checkpoint, self.config, self._kept = checkpoint, state["config"], kept_in(state)
+        self.epoch, self.best_valid_score = state.get("epoch"), state.get("best_valid_score")
+        self.fingerprint: dict[str, str] = (self._kept or {}).get("fingerprint", {})
         final = self.config.final_config_dict
         final.update(save_dataset=False, save_dataloaders=False)  # nothing is trained here
         if data_path is not None:
@@ -170,11 +175,10 @@ class TrainedModel:
         inside = cell < used[:, None]
         place = (np.cumsum(lengths) - used)[:, None] + cell
         item_seq = np.where(inside, items[np.where(inside, place, 0)], 0)
-        user = pd.Series(users if users is not None else [None] * len(lengths), dtype=object)
-        user = user.map(self._user_id).fillna(0).to_numpy(np.int64)
-        fields = {model.ITEM_SEQ: item_seq, model.ITEM_SEQ_LEN: used, model.USER_ID: user}
-        fields = {name: torch.from_numpy(values) for name, values in fields.items()}
-        return SequenceBatch(fields, {model.ITEM_SEQ_LEN: used.copy()}).to(self.config["device"])
+        known = [0] * len(lengths) if users is None else [self._user_id.get(str(user), 0) for user in users]
+        fields = {model.ITEM_SEQ: item_seq, model.ITEM_SEQ_LEN: used, model.USER_ID: np.array(known, dtype=np.int64)}
+        tensors = {name: torch.from_numpy(values) for name, values in fields.items()}
+        return SequenceBatch(tensors, {model.ITEM_SEQ_LEN: used.copy()}).to(self.config["device"])
 
     @torch.no_grad()
     def scores(self, batch: SequenceBatch, exclude: tuple[np.ndarray, np.ndarray] | None = None) -> torch.Tensor:

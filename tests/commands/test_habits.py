@@ -40,6 +40,7 @@ def of_argv(command):
 COMMANDS = {
     "ec4srec explain": (ec4srec.main, ["explain"]),
     "ec4srec recommend": (ec4srec.main, ["recommend"]),
+    "ec4srec export": (ec4srec.main, ["export"]),
     "ec4srec views": (ec4srec.main, ["views"]),
     "ec4srec report": (ec4srec.main, ["report"]),
     "run_recbole": (of_argv(run_recbole.main), []),

@@ -52,6 +52,7 @@ def _suits(*tensors: Tensor) -> bool:
         USES_ONEDNN
         and _is_compiling is not None
         and not _is_compiling()  # torch.compile chooses its own kernels
+        and not torch.jit.is_tracing()  # what is traced is for others, ONNX say, who know PyTorch's functions alone
         and not _autocasts()
         and all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
     )
