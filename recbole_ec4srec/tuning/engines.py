@@ -47,7 +47,8 @@ def search_with_ray(search: Search, algo: str, max_evals: int, early_stop: int, 
 
     class Patience(tune.Stopper):
         def __call__(self, trial_id, result):
-            search.add(result["record"])
+            if "record" in result:  # RecBole reports the test result, too
+                search.add(result["record"])
             return False
 
         def stop_all(self):
