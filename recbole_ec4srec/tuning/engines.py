@@ -47,8 +47,9 @@ def search_with_ray(search: Search, algo: str, max_evals: int, early_stop: int, 
 
     class Patience(tune.Stopper):
         def __call__(self, trial_id, result):
-            if "record" in result:  # RecBole reports the test result, too
-                search.add(result["record"])
+            record = result.get("record")  # RecBole reports the test result, too, and Ray the last result again
+            if record and record not in search.records:
+                search.add(record)
             return False
 
         def stop_all(self):
