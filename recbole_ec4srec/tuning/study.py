@@ -114,7 +114,7 @@ def _sampler(search: Search, algo: str) -> samplers.BaseSampler:
 
     class ByNumber(kind):
         def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-            lost = len(study.trials) - len(_counted(study))
+            lost = sum(_died(other) for other in study.get_trials(deepcopy=False)[: trial.number])
             self.__dict__.update(vars(kind(seed=search.seed + trial.number - lost)))
             super().before_trial(study, trial)
 
@@ -167,10 +167,13 @@ def _judge(trial: optuna.Trial, trainer: Trainer, epoch: int, score: float) -> N
         raise Hopeless(f"{score:.4f} on validation after epoch {epoch} (counted from 0)")
 
 
+def _died(trial: FrozenTrial) -> bool:
+    """Whether a trial failed without a record: its process died, and it is run again, as another trial."""
+    return trial.state == TrialState.FAIL and "record" not in trial.user_attrs
+
+
 def _counted(study: optuna.Study) -> list[FrozenTrial]:
-    """All trials but those that failed without a record: their process died, and they are run again, as others."""
-    trials = study.get_trials(deepcopy=False)
-    return [trial for trial in trials if trial.state != TrialState.FAIL or "record" in trial.user_attrs]
+    return [trial for trial in study.get_trials(deepcopy=False) if not _died(trial)]
 
 
 def _records(study: optuna.Study) -> list[dict]:
