@@ -12,10 +12,10 @@ from typing import Any
 from recbole_ec4srec.config.keys import PREFIXES, SEQUENCES
 from recbole_ec4srec.config.objective import GUIDED
 from recbole_ec4srec.config.properties import properties_dir
+from recbole_ec4srec.config.space import read_space
 from recbole_ec4srec.experiments.paper import METRICS, PRINTED
 from recbole_ec4srec.experiments.records import Run, properties, read_runs, settings_of, tuned_settings
 from recbole_ec4srec.model.objective import BUILT_IN
-from recbole_ec4srec.tuning.space import read_space
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Lines by epoch or trial, as a picture in a page that is light or dark."""
+"""Lines by epoch, as a picture in a page that is light or dark."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ _SETTINGS = {
 _COLOURS, _STYLES = ("#2f81f7", "#c2570c", "#2c974b"), ("-", "--", "-.", ":")  # for a light and for a dark ground
 
 
-def chart(label: str, lines: dict[str, list[tuple]], updates: Sequence[int] = (), over: str = "epoch") -> str:
+def chart(label: str, lines: dict[str, list[tuple]], updates: Sequence[int] = ()) -> str:
     """``lines``, by name ``[(number, value), …]``, as a picture (SVG) that is a part of a page.
 
     Args:
         label: of the values.
         updates: epochs, where there is a vertical line.
-        over: of the numbers: what is counted, from 1.
     """
     with style(**_SETTINGS):
         figure = Figure(figsize=(5.2, 3.2), layout="constrained")
@@ -42,7 +41,7 @@ def chart(label: str, lines: dict[str, list[tuple]], updates: Sequence[int] = ()
         for epoch in updates:
             once = "importance update" if epoch == updates[0] else None
             axis.axvline(epoch, color=_INK, linestyle=":", alpha=0.6, linewidth=1, label=once)
-        axis.set(xlabel=over, ylabel=_short(label))
+        axis.set(xlabel="epoch", ylabel=_short(label))
         axis.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
         axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
         return svg(figure, transparent=True).replace(_INK, "currentColor")

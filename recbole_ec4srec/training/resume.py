@@ -17,7 +17,9 @@ import json
 import os
 import pickle
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from time import time
 
@@ -37,6 +39,20 @@ from recbole_ec4srec.storage.checkpoint import check_whole, load_checkpoint
 from recbole_ec4srec.storage.settings import differences, plain, plain_settings
 
 _FORMAT = 2
+
+#: Hears of an epoch that was validated: the trainer, the epoch (from 0) and the validation score.
+Listener = Callable[[Trainer, int, float], None]
+_listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def listening(listener: Listener | None) -> Iterator[None]:
+    """In the block ``listener`` hears of each epoch of the trainings that RecBole starts, which takes no callback."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
 
 
 def best_epoch(history: list[dict], metric: str, bigger: bool) -> dict:
@@ -125,6 +141,8 @@ class Resumable(Trainer):
             self._complete_epoch(epoch, seconds, train_data, verbose)
             if callback_fn:
                 callback_fn(epoch, score)
+            if listener := _listener.get():
+                listener(self, epoch, score)
 
         try:
             return super().fit(train_data, valid_data, verbose, saved, show_progress, after_epoch)

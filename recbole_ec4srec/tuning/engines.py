@@ -1,44 +1,38 @@
-"""RecBole's two engines: hyperopt, one trial at a time, and Ray Tune, several at the same time."""
+"""RecBole's own engines: its ``HyperTuning``, which is hyperopt, one trial at a time; and Ray Tune, several at once."""
 
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import os
 import sys
 
 from recbole.trainer import HyperTuning
 
-from recbole_ec4srec.tuning.journal import score
-from recbole_ec4srec.tuning.space import points
+from recbole_ec4srec.config.space import whole
 from recbole_ec4srec.tuning.trials import Search, run_trial
 
 
-def search_with_hyperopt(search: Search, algo: str = "exhaustive", max_evals: int = 10, early_stop: int = 10) -> None:
-    """Search as RecBole's ``HyperTuning`` does; trials may fail, and those in the journal are not run again."""
-    try:
-        import hyperopt
-    except ImportError:
-        sys.exit("error: run_hyper needs hyperopt: pip install 'recbole_ec4srec[tune]'")
+def search_with_hyperopt(search: Search, algo: str, max_evals: int, early_stop: int) -> None:
+    """RecBole's ``HyperTuning``; trials may fail, and the same seed draws the same points."""
+    import hyperopt
 
-    def trial(drawn: dict) -> dict:
-        point = search.point(drawn)
-        record = search.journal.find(point)
-        if record is None:
-            record = run_trial(point, search.settings)
-            search.journal.add(record)
-        if record["status"] == "failed":  # early stopping compares losses, by a formula in which infinity is no number
-            return {"status": hyperopt.STATUS_FAIL, "loss": sys.float_info.max}
-        return {"status": hyperopt.STATUS_OK, "loss": -score(record)}
+    class Tuning(HyperTuning):
+        def trial(self, params: dict) -> dict:
+            search.add(record := run_trial(_point(search, params), search.settings))
+            if record["status"] == "failed":  # early stopping compares losses, by a formula that infinity breaks
+                return {"status": hyperopt.STATUS_FAIL, "loss": sys.float_info.max}
+            return {"status": hyperopt.STATUS_OK, "loss": record["best_valid_score"] * (-1 if search.bigger else 1)}
 
     space: dict[str, dict] = {}
     for name, (kind, values) in search.space.items():
         space.setdefault(kind, {})[name] = values
-    tuning = HyperTuning(None, params_dict=space, algo=algo, max_evals=max_evals, early_stop=early_stop)
+    tuning = Tuning(None, params_dict=space, algo=algo, max_evals=max_evals, early_stop=early_stop)
     with contextlib.suppress(hyperopt.exceptions.AllTrialsFailed):  # the caller ends with the reason
-        hyperopt.fmin(
-            trial,
+        hyperopt.fmin(  # as HyperTuning.run, seeded, and with a bar only where one is wanted
+            tuning.trial,
             tuning.space,
-            # Drawn by the number of the trial: a search that starts again comes by the points of the journal.
             algo=lambda ids, domain, trials, _: tuning.algo(ids, domain, trials, search.seed + ids[0]),
             max_evals=tuning.max_evals,
             early_stop_fn=tuning.early_stop_fn,
@@ -46,74 +40,60 @@ def search_with_hyperopt(search: Search, algo: str = "exhaustive", max_evals: in
         )
 
 
-def search_with_ray(
-    search: Search,
-    algo: str = "exhaustive",
-    max_evals: int = 10,
-    early_stop: int = 10,
-    max_concurrent: int | None = None,
-) -> None:
+def search_with_ray(search: Search, algo: str, max_evals: int, early_stop: int, max_concurrent: int = 0) -> None:
     """Search with Ray Tune on this machine: each trial has one CPU, and one GPU of ``gpu_id`` if RecBole uses a GPU."""
-    try:
-        import pyarrow  # noqa: F401  (Ray Tune ends with an error without it)
-    except ImportError:
-        sys.exit("error: --tool=Ray needs pyarrow: pip install 'recbole_ec4srec[tune]'")
     import ray
     from ray import tune
 
-    journal = search.journal
-
-    class Recorder(tune.Callback):
-        def on_trial_result(self, iteration, trials, trial, result, **info):
-            if "record" in result:
-                journal.add(result["record"])
-
-        def on_trial_error(self, iteration, trials, trial, **info):
-            reason = f"its process died; what Ray knows is in {trial.local_path}"
-            journal.add({"params": trial.config["point"], "status": "failed", "reason": reason})
-
     class Patience(tune.Stopper):
         def __call__(self, trial_id, result):
+            record = result.get("record")  # RecBole reports the test result, too, and Ray the last result again
+            if record and record not in search.records:
+                search.add(record)
             return False
 
         def stop_all(self):
-            return journal.trials_since_best >= early_stop
+            return search.trials_since_best >= early_stop
 
-    left = [point for point in points(search.space, algo, max_evals, search.seed) if not journal.find(point)]
-    if not left or Patience().stop_all():
-        return
-    os.environ.update(
-        RAY_USAGE_STATS_ENABLED="0",
-        TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
-        TUNE_DISABLE_SIGINT_HANDLER="1",  # Ctrl-C ends the search, as it does with hyperopt
-    )
-    ray.init(
-        "local",
-        include_dashboard=False,
-        object_store_memory=100 * 2**20,
-        log_to_driver=False,
-        logging_level="ERROR",
-        _node_ip_address="127.0.0.1",
-    )
+    grid = algo == "exhaustive"
+    kinds = {
+        "choice": tune.grid_search if grid else tune.choice,
+        "uniform": lambda values: tune.uniform(*values),
+        "quniform": lambda values: tune.quniform(*values),
+        "loguniform": lambda values: tune.loguniform(*map(math.exp, values)),
+    }
+    # Ctrl-C ends the search, as it does with hyperopt.
+    os.environ.update(TUNE_DISABLE_SIGINT_HANDLER="1", TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    here = {"include_dashboard": False, "object_store_memory": 100 * 2**20, "_node_ip_address": "127.0.0.1"}
+    ray.init("local", log_to_driver=False, logging_level="ERROR", **here)
     try:
-        tune.run(
-            tune.with_parameters(trial_of_ray, settings=search.settings, folder=os.getcwd()),
-            config={"point": tune.grid_search(left)},
+        ended = tune.run(
+            tune.with_parameters(trial_of_ray, search=search, folder=os.getcwd()),
+            config={name: kinds[kind](values) for name, (kind, values) in search.space.items()},
+            num_samples=1 if grid else max_evals,
+            search_alg=tune.search.BasicVariantGenerator(max_concurrent=max_concurrent, random_state=search.seed),
             resources_per_trial={"cpu": 1, "gpu": search.gpus},
-            max_concurrent_trials=max_concurrent,
             storage_path=os.path.abspath("ray_log"),
-            trial_dirname_creator=lambda trial: trial.trial_id,
-            callbacks=[Recorder()],
             stop=Patience(),
             raise_on_failed_trial=False,
             verbose=0,
         )
+        for trial in (trial for trial in ended.trials if trial.status == trial.ERROR):
+            reason = f"its process died; what Ray knows is in {trial.local_path}"
+            search.add({"params": _point(search, trial.config), "status": "failed", "reason": reason})
     finally:
         ray.shutdown()
 
 
-def trial_of_ray(config: dict, settings: dict, folder: str) -> dict:
-    """Run a trial in a process of Ray's: ``config`` has its point, ``folder`` is that of the command."""
+def trial_of_ray(config: dict, search: Search, folder: str) -> dict:
+    """Run a trial in a process of Ray's: ``config`` is its point, ``folder`` is that of the command."""
     os.chdir(folder)  # paths mean what they mean where the command was started
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")  # Ray's choice, which RecBole would overwrite
-    return {"record": run_trial(config["point"], {**settings, "gpu_id": gpus})}
+    return {"record": run_trial(_point(search, config), {**search.settings, "gpu_id": gpus})}
+
+
+def _point(search: Search, drawn: dict) -> dict:
+    """What an engine drew, in JSON's types; whole numbers where the space has only whole numbers."""
+    point = json.loads(json.dumps(drawn, default=lambda value: value.item()))
+    return {name: int(point[name]) if whole(*parameter) else point[name] for name, parameter in search.space.items()}

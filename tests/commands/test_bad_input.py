@@ -93,7 +93,6 @@ def test_a_traceback_is_shown_where_it_is_asked_for(monkeypatch):
 
 def test_the_other_commands_end_in_the_same_way(monkeypatch, capsys):
     write_files({"space.test": "tau choice [0]\n", "mine.yaml": "model: EC4SRec\ndataset: shop\n"})
-    pytest.importorskip("hyperopt")
     status = call("--params_file=no.test --config_files=mine.yaml", monkeypatch, run_hyper_command)
     assert status == 1
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: params_file: no.test cannot be read")

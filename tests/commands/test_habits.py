@@ -17,7 +17,7 @@ from recbole_ec4srec.data import prepare, synthetic
 from recbole_ec4srec.errors import DataError, printable
 from recbole_ec4srec.experiments import __main__ as experiments
 from recbole_ec4srec.reporting import report
-from recbole_ec4srec.tuning import engines
+from recbole_ec4srec.tuning import study
 
 DOCS = ROOT / "docs"
 TRAIN = """
@@ -75,7 +75,7 @@ def test_an_option_that_does_not_exist_is_status_2(command, capsys):
 INTERRUPTED = {
     "ec4srec report": (["--run=x"], report, "read_run", "the same command starts anew"),
     "run_recbole": ([], run_recbole, "run", "the same command starts anew"),
-    "run_hyper": ([], run_hyper, "search", "the same command starts anew"),
+    "run_hyper": (["--tool=Optuna"], run_hyper, "search", "the same command resumes the search"),
     "python -m recbole_ec4srec.experiments": (
         ["table1", "--train"],
         experiments,
@@ -154,10 +154,9 @@ def test_a_training_says_after_which_epoch_it_goes_on(resume, epochs, told, expe
 
 
 def test_quiet_hides_all_but_the_result(data_path, monkeypatch, capsys):
-    pytest.importorskip("hyperopt")
     record = {"params": {"lambda": 0.1}, "status": "ok", "model": "CL4SRec", "best_valid_score": 1.0}
     results = {"valid_score_bigger": True, "best_valid_result": {"x": 1.0}, "test_result": {"x": 1.0}}
-    monkeypatch.setattr(engines, "run_trial", lambda *_: {**record, **results})
+    monkeypatch.setattr(study, "run_trial", lambda *_: {**record, **results})
     Path("one.test").write_text("lambda choice [0.1]")
     search = ["--model=CL4SRec", "--dataset=tiny", f"--data_path={data_path}", "--params_file=one.test"]
     COMMANDS["run_hyper"][0]([*search, "--output_file=a"])

@@ -200,7 +200,6 @@ def test_what_is_no_checkpoint_is_refused_in_words(shop, tmp_path):
 
 
 def test_a_search_is_not_gone_on_with_over_other_data(shop, tmp_path, monkeypatch):
-    pytest.importorskip("hyperopt")
     (tmp_path / "space.test").write_text("learning_rate choice [0.01,0.001]\n")
     settings = tmp_path / "settings.yaml"
     settings.write_text("\n".join(f"{key}: {value}" for key, value in QUICK.items()) + "\nupdate_epochs: [2]\n")
@@ -209,7 +208,7 @@ def test_a_search_is_not_gone_on_with_over_other_data(shop, tmp_path, monkeypatc
     monkeypatch.setattr("sys.argv", ["run_hyper", f"--data_path={asked['data_path']}"])
     tuning.search.search(**options, max_evals=2)
     shop(shuffled)
-    with pytest.raises(ConfigError, match=r"journal of a search of other data: users '30 .*', here '30"):
+    with pytest.raises(ConfigError, match=r"is a search of other data: users '30 .*', here '30"):
         tuning.search.search(**options, max_evals=2)
 
 

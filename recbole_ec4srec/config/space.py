@@ -1,15 +1,14 @@
-"""The space of a search, from a file in RecBole's format, and points of it."""
+"""The space of a search, from a file in RecBole's format: the user's, or the paper's for a model."""
 
 from __future__ import annotations
 
 import ast
-import itertools
 import json
 import math
-import random
 from pathlib import Path
-from typing import Any
 
+from recbole_ec4srec.config.properties import properties_dir
+from recbole_ec4srec.config.variants import canonical_name
 from recbole_ec4srec.errors import ConfigError
 
 #: The kind and the values of each parameter, by its name.
@@ -69,31 +68,20 @@ def _values(kind: str, text: str) -> list:
     return json.loads(json.dumps(values))
 
 
-def points(space: Space, algo: str, max_evals: int, seed: int) -> list[dict]:
-    """The points that Ray tries, in order: all of them, shuffled (``exhaustive``), or some (``random``).
+def whole(kind: str, values: list) -> bool:
+    """Whether a parameter is a range of whole numbers."""
+    return kind == "quniform" and all(isinstance(value, int) for value in values)
 
-    The same seed gives the same points, and more of them with a larger ``max_evals``.
+
+def shipped_space(model: str | None) -> Path:
+    """The file with the paper's space for a model (section 5.1.4).
+
+    Raises:
+        ConfigError: there is none.
     """
-    rng = random.Random(seed)
-    if algo == "exhaustive":
-        every = [dict(zip(space, point)) for point in itertools.product(*(values for _, values in space.values()))]
-        rng.shuffle(every)
-    else:
-        every = [{name: draw(*parameter, rng) for name, parameter in space.items()} for _ in range(max_evals)]
-    return list({name_of_point(point): point for point in every}.values())
-
-
-def draw(kind: str, values: list, rng: random.Random) -> Any:
-    """A value of a parameter, drawn as RecBole's hyperopt draws one."""
-    if kind == "choice":
-        return rng.choice(values)
-    low, high, *step = values
-    value = rng.uniform(low, high)
-    if step:
-        return round(value / step[0]) * step[0]
-    return math.exp(value) if kind == "loguniform" else value
-
-
-def name_of_point(point: dict) -> str:
-    """The same text for the same values, in any order."""
-    return json.dumps(point, sort_keys=True)
+    folder = properties_dir() / "hyper"
+    file = folder / f"{canonical_name(model)}.test"
+    if not file.is_file():
+        models = ", ".join(sorted(file.stem for file in folder.iterdir()))
+        raise ConfigError(f"params_file: missing; without it --model has to be one of {models}")
+    return file
