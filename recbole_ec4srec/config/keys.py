@@ -145,8 +145,8 @@ def validate_common(config: dict) -> None:
     """Check the keys ``ddp_backend``, ``resume`` and ``train_on``, which every model may have, RecBole's own too.
 
     Raises:
-        ConfigError: a value is not allowed, ``resume`` is used with several processes, or ``train_on: sequences`` with
-            a model that is not sequential or not trained with a cross-entropy.
+        ConfigError: a value is not allowed, or ``train_on: sequences`` is used with a model that is not sequential or
+            not trained with a cross-entropy.
     """
     if check("train_on", config.get("train_on") or PREFIXES, KEYS["train_on"]) == SEQUENCES:
         if config["MODEL_TYPE"] != ModelType.SEQUENTIAL or "loss_type" not in config:
@@ -154,9 +154,7 @@ def validate_common(config: dict) -> None:
         if config["loss_type"] != "CE":
             refuse("loss_type", config["loss_type"], "CE with train_on: sequences")
     check("ddp_backend", config.get("ddp_backend") or "auto", KEYS["ddp_backend"])
-    resume = check("resume", config.get("resume") or "", KEYS["resume"])
-    if resume and max(config.get("nproc") or 1, config.get("world_size") or 1) > 1:
-        refuse("resume", resume, "an empty text with several processes")
+    check("resume", config.get("resume") or "", KEYS["resume"])
 
 
 def validate(model: str, config: dict) -> None:

@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 import types
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,6 +23,8 @@ from recbole_ec4srec.commands.run_recbole import main as run_recbole_command
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.storage.settings import plain
 from recbole_ec4srec.training import distributed
+from recbole_ec4srec.training.build import build
+from recbole_ec4srec.training.protocols import PROTOCOLS
 
 SETTINGS = {
     **SMALL,
@@ -80,7 +83,16 @@ def computed(config, rank=0, size=1):
         vars(model).update(usual)
     results["importance"] = results["importance"].values
     results["metrics"] = plain(trainer.evaluate(small.test_data, load_best_model=False))
+    results["of protocols"] = under_both(config)
     return results
+
+
+def under_both(config):
+    """The metrics of a new model under both protocols, which the first process saves and loads."""
+    judged = build(config, under_both=True)
+    judged.trainer._save_checkpoint(0)
+    judged.trainer._save_other(0, False)
+    return {protocol: judged.trainer.evaluate_best(judged.test_data, protocol) for protocol in PROTOCOLS}
 
 
 def computed_of_sequences(config, rank=0, size=1):
@@ -99,9 +111,10 @@ def computed_of_sequences(config, rank=0, size=1):
 
 
 def compute(rank, port, settings, computed=computed):
-    """A process of two, which leaves in a file what it has computed."""
+    """A process of two, each on a machine, so in a folder, of its own; it leaves in a file what it has computed."""
+    os.mkdir(f"machine{rank}"), os.chdir(f"machine{rank}")
     group = {"local_rank": rank, "offset": 0, "nproc": 2, "world_size": 2, "ip": "localhost", "port": port}
-    torch.save(computed(Config("EC4SRec", "tiny", config_dict={**settings, **group}), rank, 2), f"{rank}.pt")
+    torch.save(computed(Config("EC4SRec", "tiny", config_dict={**settings, **group}), rank, 2), "results.pt")
 
 
 def test_two_processes_compute_what_one_does(data_path):
@@ -109,11 +122,15 @@ def test_two_processes_compute_what_one_does(data_path):
     one = computed(Config("EC4SRec", "tiny", config_dict=settings))
     torch.multiprocessing.spawn(compute, (free_port(), settings), nprocs=2)
     for rank in range(2):
-        results = torch.load(f"{rank}.pt")
+        results = torch.load(f"machine{rank}/results.pt")
         assert torch.equal(results["importance"], one["importance"])
         torch.testing.assert_close(results["losses"], one["losses"], rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(results["gradients"], one["gradients"], rtol=1e-5, atol=1e-5)
         assert results["metrics"] == pytest.approx(one["metrics"], abs=1e-6)
+        for protocol in PROTOCOLS:
+            assert results["of protocols"][protocol] == pytest.approx(one["of protocols"][protocol], abs=1e-6)
+    assert one["of protocols"]["all"] != one["of protocols"]["unseen"]
+    assert len(list(Path("machine0/saved").iterdir())) == 2 and list(Path("machine1/saved").iterdir()) == []
 
 
 def test_two_processes_compute_what_one_does_on_sequences(data_path):
@@ -123,22 +140,26 @@ def test_two_processes_compute_what_one_does_on_sequences(data_path):
     assert len(one["losses"]) == 3
     torch.multiprocessing.spawn(compute, (free_port(), settings, computed_of_sequences), nprocs=2)
     for rank in range(2):
-        results = torch.load(f"{rank}.pt")
+        results = torch.load(f"machine{rank}/results.pt")
         torch.testing.assert_close(results["losses"], one["losses"], rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(results["gradients"], one["gradients"], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("model", ["EC4SRec", pytest.param("SASRec", marks=pytest.mark.slow)])
 def test_a_run_of_two_processes_is_written_and_tested_as_that_of_one(model, data_path, tmp_path, experiment):
-    settings = {**SETTINGS, "data_path": str(data_path)}
+    settings = {**SETTINGS, "data_path": str(data_path), "resume": "auto"}
     result = recbole_ec4srec.run(model, "tiny", config_dict=dict(settings), nproc=2, port=free_port())
-    (saved,) = (tmp_path / "saved").iterdir()
+    (saved,), (state,) = ((tmp_path / "saved").glob(f"*.{kind}") for kind in ("pth", "state"))
     (log,) = (tmp_path / "log" / model).iterdir()
     (tensorboard,) = (tmp_path / "log_tensorboard").iterdir()
     assert len(list(tensorboard.glob("events*"))) == 1
     assert log.read_text().count("test result") == 1
     one = experiment(model, **settings)
     assert one.trainer.evaluate(one.test_data, model_file=str(saved)) == pytest.approx(result["test_result"], abs=1e-6)
+    first, second = torch.load(state, weights_only=True)["random"]
+    assert not torch.equal(first["torch"], second["torch"])
+    with pytest.raises(ConfigError, match=rf"^nproc: got 1, allowed is 2 to resume from .*{state.name}"):
+        recbole_ec4srec.run(model, "tiny", config_dict=dict(settings))
 
 
 @pytest.fixture
