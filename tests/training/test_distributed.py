@@ -4,8 +4,10 @@ import functools
 import itertools
 import multiprocessing
 import os
+import re
 import signal
 import socket
+import subprocess
 import sys
 import time
 import types
@@ -20,7 +22,7 @@ from recbole.quick_start import quick_start as recbole_quick_start
 import recbole_ec4srec
 from recbole_ec4srec import EC4SRec
 from recbole_ec4srec.commands.run_recbole import main as run_recbole_command
-from recbole_ec4srec.errors import ConfigError
+from recbole_ec4srec.errors import ConfigError, ProcessLost
 from recbole_ec4srec.storage.settings import plain
 from recbole_ec4srec.training import distributed
 from recbole_ec4srec.training.build import build
@@ -192,6 +194,101 @@ def test_what_the_processes_cannot_run_on_is_refused(device):
         device(2)
     with pytest.raises(ConfigError, match="ddp_backend: got 'nccl', allowed is gloo without a GPU"):
         device(0, ddp_backend="nccl")
+
+
+LAUNCHED = {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
+LAUNCHED |= {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}
+
+
+def test_the_processes_that_torchrun_started_are_used(device, monkeypatch):
+    assert distributed.started() == {} and distributed.is_first()
+    for name, value in LAUNCHED.items():
+        monkeypatch.setenv(name, value)
+    process = {"local_rank": 1, "offset": 2, "nproc": 2, "world_size": 4, "ip": "10.0.0.1", "port": "29500"}
+    assert distributed.started() == process and not distributed.is_first()
+    run = functools.partial(distributed.run, lambda *args: args[5:7], "EC4SRec", "tiny")
+    assert run() == run(nproc=2, world_size=4) == (1, -1)  # one process, which is this one
+    with pytest.raises(ConfigError, match="nproc: got 3, allowed is 2, as many as torchrun has started"):
+        run(nproc=3)
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert distributed.started() == {}  # a single process is not one of several
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "pair.cc:537] Read error [10.77.0.2]:30336: No route to host. This is typically",
+            r"10.77.0.2 .*\(No route to",
+        ),
+        ("pair.cc:534] Connection closed by peer [::1]:9434", r"::1 .*\(Connection closed by peer\)"),
+    ],
+)
+def test_a_connection_that_has_ended_is_told_in_a_line(text, told):
+    error = RuntimeError(f"[/pytorch/third_party/gloo/gloo/transport/tcp/{text}")
+    assert isinstance(distributed.lost(error), ProcessLost)
+    assert re.match(rf"the connection to the process on {told}", str(distributed.lost(error)))
+    assert distributed.lost(RuntimeError("shapes do not fit")) is None
+
+
+def test_the_system_ends_connections_that_are_cut():
+    with socket.create_server(("localhost", 0)) as server, socket.create_connection(server.getsockname()) as connection:
+        distributed._end_when_cut(connection.fileno())
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert not server.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+def test_an_address_where_the_processes_cannot_meet_is_refused():
+    final = {"ip": "no machine", "port": 1, "world_size": 2, "nproc": 1}
+    with pytest.raises(
+        ConfigError, match="ip, port: got no machine:1, allowed is where the first of 2 processes waits"
+    ):
+        distributed._join(final, 0)
+
+
+def test_processes_with_other_settings_are_refused():
+    distributed.refuse_others([{"tau": 1.0}, {"tau": 1.0}])
+    with pytest.raises(ConfigError, match=r"tau: got 0.5 in process 1, allowed is 1.0, as in process 0"):
+        distributed.refuse_others([{"tau": 1.0}, {"tau": 0.5}])
+
+
+#: A script of a user's. When it is run for the first time, the second process dies in the third epoch.
+SCRIPT = """
+import json, os, signal
+from recbole.quick_start import run_recbole
+from recbole_ec4srec.training.trainer import EC4SRecTrainer
+
+train_epoch = EC4SRecTrainer._train_epoch
+
+def _train_epoch(trainer, data, epoch, *args, **options):
+    if epoch == 2 and os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == os.environ["DIES_AT"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return train_epoch(trainer, data, epoch, *args, **options)
+
+EC4SRecTrainer._train_epoch = _train_epoch
+result = run_recbole("EC4SRec", "tiny")
+if os.environ["RANK"] == "0":
+    json.dump(result, open("result.json", "w"))
+"""
+
+
+@pytest.mark.slow
+def test_torchrun_starts_a_run_again_that_goes_on(data_path, tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    results, logs = [], []
+    for name, attempt in (("unbroken", "never"), ("killed", "0")):
+        (tmp_path / name).mkdir()
+        settings = {**SETTINGS, "data_path": data_path, "resume": "auto"}
+        command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--max-restarts=1"]
+        command += [f"--master_port={free_port()}", "-m", "recbole_ec4srec", tmp_path / "script.py"]
+        command += [f"--{key}={value}".replace(" ", "") for key, value in settings.items()]
+        environment = {**os.environ, "DIES_AT": attempt, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, cwd=tmp_path / name, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        results.append((tmp_path / name / "result.json").read_text())
+        logs.append(done.stdout + done.stderr)
+    assert results[0] == results[1]
+    assert ["Resuming from" in log for log in logs] == [False, True]
 
 
 def test_more_processes_than_users_are_refused():
