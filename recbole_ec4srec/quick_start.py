@@ -51,8 +51,8 @@ def run(
                 raise kind(reason.strip()) from None
         raise
     except RuntimeError as error:  # in a process that torchrun has started
-        if reason := distributed.lost(error):
-            raise reason from error
+        if connection := distributed.lost(error):
+            raise connection from error
         raise
     except ModuleNotFoundError as error:  # some models of RecBole need more libraries than RecBole
         raise ConfigError(f"model: got {model!r}, which needs {error.name}, which is not installed") from error
