@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 import time
 import types
@@ -250,45 +249,6 @@ def test_processes_with_other_settings_are_refused():
     distributed.refuse_others([{"tau": 1.0}, {"tau": 1.0}])
     with pytest.raises(ConfigError, match=r"tau: got 0.5 in process 1, allowed is 1.0, as in process 0"):
         distributed.refuse_others([{"tau": 1.0}, {"tau": 0.5}])
-
-
-#: A script of a user's. When it is run for the first time, the second process dies in the third epoch.
-SCRIPT = """
-import json, os, signal
-from recbole.quick_start import run_recbole
-from recbole_ec4srec.training.trainer import EC4SRecTrainer
-
-train_epoch = EC4SRecTrainer._train_epoch
-
-def _train_epoch(trainer, data, epoch, *args, **options):
-    if epoch == 2 and os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == os.environ["DIES_AT"]:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return train_epoch(trainer, data, epoch, *args, **options)
-
-EC4SRecTrainer._train_epoch = _train_epoch
-result = run_recbole("EC4SRec", "tiny")
-if os.environ["RANK"] == "0":
-    json.dump(result, open("result.json", "w"))
-"""
-
-
-@pytest.mark.slow
-def test_torchrun_starts_a_run_again_that_goes_on(data_path, tmp_path):
-    (tmp_path / "script.py").write_text(SCRIPT)
-    results, logs = [], []
-    for name, attempt in (("unbroken", "never"), ("killed", "0")):
-        (tmp_path / name).mkdir()
-        settings = {**SETTINGS, "data_path": data_path, "resume": "auto"}
-        command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--max-restarts=1"]
-        command += [f"--master_port={free_port()}", "-m", "recbole_ec4srec", tmp_path / "script.py"]
-        command += [f"--{key}={value}".replace(" ", "") for key, value in settings.items()]
-        environment = {**os.environ, "DIES_AT": attempt, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, cwd=tmp_path / name, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        results.append((tmp_path / name / "result.json").read_text())
-        logs.append(done.stdout + done.stderr)
-    assert results[0] == results[1]
-    assert ["Resuming from" in log for log in logs] == [False, True]
 
 
 def test_more_processes_than_users_are_refused():
