@@ -41,6 +41,10 @@ class DataError(RunError):
     """Data that cannot be trained on; the message names the file, and the field and line where there is one."""
 
 
+class ProcessLost(RunError):
+    """Another process of the run has ended or cannot be reached; the message names its address."""
+
+
 class NonFiniteError(RunError):
     """A number that training needs is not finite; the message names the epoch and what it is."""
 

@@ -8,8 +8,9 @@ from typing import Any
 import recbole.quick_start.quick_start as recbole_quick_start
 from torch.multiprocessing import ProcessRaisedException
 
-from recbole_ec4srec.errors import ConfigError, DataError, NonFiniteError
+from recbole_ec4srec.errors import ConfigError, DataError, NonFiniteError, ProcessLost
 from recbole_ec4srec.plugin import registry
+from recbole_ec4srec.training import distributed
 
 
 def run(
@@ -28,13 +29,15 @@ def run(
         config_file_list: YAML files, later ones win.
         config_dict: settings that win over the files.
         saved: keep the best checkpoint.
-        processes: ``nproc``, ``world_size``, ``ip``, ``port``, ``group_offset`` of RecBole's ``run``.
+        processes: ``nproc``, ``world_size``, ``ip``, ``port``, ``group_offset`` of RecBole's ``run``; nothing if
+            ``torchrun`` has started the processes.
 
     Returns:
         RecBole's result: ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result``, ``test_result``.
 
     Raises:
-        RunError: it cannot start or continue: a ConfigError, before the data is loaded; a DataError; a NonFiniteError.
+        RunError: it cannot start or continue: a ConfigError, before the data is loaded; a DataError; a NonFiniteError;
+            a ProcessLost.
         ProcessRaisedException, ProcessExitedException: one of several processes failed, and the others were ended.
     """
     if isinstance(model, type):
@@ -42,10 +45,14 @@ def run(
     try:
         return recbole_quick_start.run(model, dataset, config_file_list, config_dict, saved, **processes)
     except ProcessRaisedException as error:  # the text has the exception of the process, with its traceback
-        for kind in (ConfigError, DataError, NonFiniteError):
+        for kind in (ConfigError, DataError, NonFiniteError, ProcessLost):
             _, refused, reason = str(error).rpartition(f"{kind.__module__}.{kind.__name__}: ")
             if refused:
                 raise kind(reason.strip()) from None
+        raise
+    except RuntimeError as error:  # in a process that torchrun has started
+        if connection := distributed.lost(error):
+            raise connection from error
         raise
     except ModuleNotFoundError as error:  # some models of RecBole need more libraries than RecBole
         raise ConfigError(f"model: got {model!r}, which needs {error.name}, which is not installed") from error

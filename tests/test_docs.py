@@ -21,6 +21,7 @@ import yaml
 from conftest import ROOT, write_inter
 from page_figures import Recorded, agree, label_and_figure, tables
 from recbole.config import Config
+from torch.distributed.run import get_args_parser
 
 import recbole_ec4srec
 from recbole_ec4srec.commands import run_hyper, run_recbole
@@ -99,6 +100,9 @@ class Reader:
         if name == "pip":
             assert all(extra in SETUP["options.extras_require"] for extra in re.findall(r"\[(\w+)\]", line))
             return
+        if name == "torchrun":  # its options are checked; one process runs
+            given = get_args_parser().parse_args(arguments)
+            name, arguments = "python", ["-m", given.training_script, *given.training_script_args]
         if name == "python" and arguments[0] == "-m":
             start, (_, name, *arguments) = runpy.run_module, arguments
         elif name == "python":

@@ -381,6 +381,20 @@ SETTINGS = [
         "--backbone=GRU4Rec --explainer=attention",
         "explainer: got 'attention', …",
     ),
+    ("no process", {}, "--nproc=0", "nproc: got 0, allowed is an integer >= 1"),
+    (
+        "more processes on this machine than on all",
+        {},
+        "--nproc=2 --world_size=1",
+        "world_size: got 1, allowed is at least nproc: 2 and group_offset: 0 together, or -1",
+    ),
+    ("a machine before the first", {}, "--group_offset=-1", "group_offset: got -1, allowed is an integer >= 0"),
+    (
+        "no number of a port",
+        {},
+        "--nproc=2 --port=master",
+        "port: got 'master', allowed is the number of a port",
+    ),
     (
         "nothing to go on with",
         {},

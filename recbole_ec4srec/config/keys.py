@@ -148,8 +148,8 @@ def validate_common(config: dict) -> None:
     """Check ``ddp_backend``, ``log_mlflow``, ``resume`` and ``train_on``, which RecBole's own models may have, too.
 
     Raises:
-        ConfigError: a value is not allowed, ``resume`` is used with several processes, or ``train_on: sequences`` with
-            a model that is not sequential or not trained with a cross-entropy.
+        ConfigError: a value is not allowed, or ``train_on: sequences`` is used with a model that is not sequential or
+            not trained with a cross-entropy.
     """
     if check("train_on", config.get("train_on") or PREFIXES, KEYS["train_on"]) == SEQUENCES:
         if config["MODEL_TYPE"] != ModelType.SEQUENTIAL or "loss_type" not in config:
@@ -159,9 +159,7 @@ def validate_common(config: dict) -> None:
     if check("log_mlflow", config.get("log_mlflow") or False, FLAG) and importlib.util.find_spec("mlflow") is None:
         refuse("log_mlflow", True, "False without MLflow: pip install 'recbole_ec4srec[mlflow]'")
     check("ddp_backend", config.get("ddp_backend") or "auto", KEYS["ddp_backend"])
-    resume = check("resume", config.get("resume") or "", KEYS["resume"])
-    if resume and max(config.get("nproc") or 1, config.get("world_size") or 1) > 1:
-        refuse("resume", resume, "an empty text with several processes")
+    check("resume", config.get("resume") or "", KEYS["resume"])
 
 
 def validate(model: str, config: dict) -> None:

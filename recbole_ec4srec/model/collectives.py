@@ -6,11 +6,14 @@ is no average over instances, the contrastive losses and the importance table, i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 def rank_and_size() -> tuple[int, int]:
@@ -18,6 +21,24 @@ def rank_and_size() -> tuple[int, int]:
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
+
+
+def of_first(make: Callable[[], T]) -> T:
+    """What ``make`` gives in the first process, in all processes; it is called in the first alone."""
+    rank, size = rank_and_size()
+    if size == 1:
+        return make()
+    made: list = [make() if rank == 0 else None]
+    dist.broadcast_object_list(made)
+    return made[0]
+
+
+def of_all(part: T) -> list[T]:
+    """The ``part`` of each process, by its rank, in all processes."""
+    parts = [part] * rank_and_size()[1]
+    if len(parts) > 1:
+        dist.all_gather_object(parts, part)
+    return parts
 
 
 def gather(tensor: Tensor) -> Tensor:

@@ -173,9 +173,11 @@ _SAME_DATA = "a model is used with the ids that it was trained on"
 _AS_DATA = "checkpoints are data, of which no code is run"
 _RESUME = "training can resume; of several processes all have the same metrics"
 _PROCESSES = "several processes work without GPUs, and the first alone writes"
+_STARTED = "the processes that torchrun started are used"
 _SPAWNED = "a process that is started for --nproc knows our models"
 _NO_DATA = "no data gives a result like any other"
 _COVERAGE = "ItemCoverage and the like work"
+_ALL_USERS = "metrics of several processes are of all users"
 _FOLDER = "two trainings that start at once in a new folder do not both make it"
 _SECOND = "trainings that start in the same second have files of their own"
 
@@ -197,6 +199,7 @@ _TRAIN_EPOCH = "self, train_data, epoch_idx, loss_func, show_progress"
 _VALID_EPOCH = "self, valid_data, show_progress"
 _OUTPUT = "self, epoch_idx, s_time, e_time, losses"
 _LEAVE_OUT = "self, grouped_index, leave_one_num"
+_RUN = "model, dataset, config_file_list, config_dict, saved, nproc, world_size, ip, port, group_offset"
 _INTERNAL = "self, model, model_class, dataset"
 
 _DATASET = "recbole.data.dataset.dataset"
@@ -261,13 +264,14 @@ _WRAPPERS: dict[str, list[tuple]] = {
         ("DistributedDataParallel", None, distributed.data_parallel, _PROCESSES, _CPU),
     ],
     "recbole.evaluator.collector": [
-        ("Collector.get_data_struct", "self", compat.collected, _COVERAGE, _TENSORS),
+        ("Collector.get_data_struct", "self", registry.get_data_struct, f"{_COVERAGE}; {_ALL_USERS}", _TENSORS),
     ],
     _QUICK_START: [
         ("get_trainer", "model_type, model_name", registry.get_trainer, _RESUME, _PLUGINS),
         ("init_logger", "config", distributed.init_logger, _PROCESSES, _CPU),
     ],
     f"{_QUICK_START} recbole.quick_start": [
+        ("run", _RUN, distributed.run, _STARTED, "it does"),
         ("load_data_and_model", "model_file", registry.load_data_and_model, f"{_AS_DATA}; {_SAME_DATA}", _PLAIN),
     ],
     _RECOMMENDER: [
@@ -358,7 +362,12 @@ _OVERRIDES: dict[str, list[tuple]] = {
         ("Trainer._train_epoch", _TRAIN_EPOCH, [EC4SRecTrainer], "updates at the start of scheduled epochs"),
         ("Trainer._valid_epoch", _VALID_EPOCH, [Resumable, Judged], "its metrics are kept"),
         ("Trainer._check_nan", "self, loss", [EC4SRecTrainer], "a loss that is not finite is named, with its parts"),
-        ("Trainer._save_checkpoint", "self, epoch, verbose, kwargs", [Resumable], "the best model is always complete"),
+        (
+            "Trainer._save_checkpoint",
+            "self, epoch, verbose, kwargs",
+            [Resumable, Synchronised],
+            "the best model is always complete, and of several processes one writes it",
+        ),
         ("Trainer._generate_train_loss_output", _OUTPUT, [EC4SRecTrainer], "the log names the parts of the loss"),
         ("Trainer._add_train_loss_to_tensorboard", "self, epoch_idx, losses, tag", [EC4SRecTrainer], "the parts too"),
         ("Trainer._map_reduce", "self, result, num_sample", [Synchronised], "metrics are of all users already"),

@@ -286,6 +286,11 @@ def get_trainer(original: Callable, *args: Any) -> type:
     return type(trainer.__name__, (distributed.Synchronised, trainer), {"__module__": trainer.__module__})
 
 
+def get_data_struct(original: Callable, collector: Any) -> Any:
+    """What metrics are computed from, of the users of all processes."""
+    return distributed.of_all_users(compat.collected(original, collector))
+
+
 def load_data_and_model(original: Callable, model_file: str) -> tuple:
     """RecBole's ``load_data_and_model``, of a checkpoint of which no code is run.
 

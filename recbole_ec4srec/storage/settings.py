@@ -20,12 +20,21 @@ EXECUTION_KEYS = (
     "ddp_backend",
     "log_mlflow",
     "resume",
+    "nproc",
+    "world_size",
+    "ip",
+    "port",
+    "offset",
 )
+#: Settings that RecBole makes for one of several processes, as a single one has them.
+_SINGLE = {"single_spec": True, "local_rank": 0}
 
 
 def plain_settings(config: Any) -> dict[str, Any]:
-    """The settings of RecBole's ``Config`` that decide a training's outcome, as values that JSON can hold."""
-    settings = {key: as_json(value) for key, value in config.final_config_dict.items() if key not in EXECUTION_KEYS}
+    """The settings of RecBole's ``Config`` that decide a training's outcome, as values that JSON can hold; the same for
+    any number of processes."""
+    kept = {**config.final_config_dict, **_SINGLE}
+    settings = {key: as_json(value) for key, value in kept.items() if key not in EXECUTION_KEYS}
     return {key: json.loads(text) for key, text in settings.items() if text is not None}
 
 

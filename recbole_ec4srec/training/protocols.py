@@ -250,14 +250,14 @@ class Judged(Resumable):
         self._save_checkpoint(epoch, verbose, saved_model_file=model_file(self.saved_model_file, self.other))
         self.best_valid_score, self.cur_step = own
 
-    def _newest_state(self) -> tuple[Path, dict]:
-        file, state = super()._newest_state()
-        if "protocols" not in (state["schedule"] or {}):
+    def _newest_state(self) -> tuple[Path, dict] | None:
+        newest = super()._newest_state()
+        if newest and "protocols" not in (newest[1]["schedule"] or {}):
             raise ConfigError(
-                f"resume: {file} was left by an earlier version, which judged a training under one protocol; remove "
-                "it, and its .previous, to train anew"
+                f"resume: {newest[0]} was left by an earlier version, which judged a training under one protocol; "
+                "remove it, and its .previous, to train anew"
             )
-        return file, state
+        return newest
 
     def _recover_best_model(self, state_file: Path) -> None:
         super()._recover_best_model(state_file)

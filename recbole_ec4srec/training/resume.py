@@ -7,6 +7,9 @@ is kept beside it, in case the newest is damaged.
 Of an epoch that is the best so far, the state is written before the model. If the process dies between the two, the
 model is made again from the state; so the best model is always the one that a state has as the best.
 
+Of several processes (``--nproc``) the first writes the state: what all have in common, and the random states of each.
+When a training resumes, the first process reads it for all.
+
 Epochs count from 1 in states, records and keys, from 0 in RecBole, its log and its checkpoints.
 """
 
@@ -34,11 +37,14 @@ from recbole.utils import set_color
 from recbole_ec4srec.config.keys import AUTO
 from recbole_ec4srec.data.identity import check_same, kept_in, remember
 from recbole_ec4srec.errors import ConfigError, printable
+from recbole_ec4srec.model.collectives import of_all, of_first, rank_and_size
 from recbole_ec4srec.storage.atomic import remove_temporary, replacing
 from recbole_ec4srec.storage.checkpoint import check_whole, load_checkpoint
 from recbole_ec4srec.storage.settings import differences, plain, plain_settings
 
-_FORMAT = 2
+_FORMAT = 3
+#: Of a single process, whose random states are not in a list.
+_FORMAT_OF_ONE = 2
 
 #: Hears of an epoch that was validated: the trainer, the epoch (from 0) and the validation score.
 Listener = Callable[[Trainer, int, float], None]
@@ -90,7 +96,7 @@ class Resumable(Trainer):
         self._resume_from: list[Path] = []
         self._saved, self._completed_epochs = True, 0
         self._state_is_due = self._best_model_is_due = False
-        resume = config["resume"]
+        resume = of_first(lambda: config["resume"])
         if resume:
             digest = hashlib.sha256(self.settings.encode()).hexdigest()[:8]
             name = f"{config['model']}-{config['dataset']}-{digest}.state"
@@ -99,6 +105,8 @@ class Resumable(Trainer):
     def keep_state(self, file: Path, resume_from: Path | None = None) -> None:
         """Write the state to ``file``, and resume from ``resume_from``, or from what is in ``file``."""
         self.state_file = file
+        if rank_and_size()[0] > 0:
+            return
         remove_temporary(file)
         states = [state for state in (file, _previous(file)) if state.is_file()]
         self._resume_from = states if resume_from is None else [resume_from]
@@ -130,7 +138,8 @@ class Resumable(Trainer):
         """RecBole's ``fit``, from the state that is there; ``callback_fn`` is called when the state is written."""
         self._saved = saved
         remember(self.model, train_data._dataset)
-        if self._resume_from and self._resume(train_data):
+        left = of_first(self._newest_state)
+        if left and self._resume(*left, train_data):
             self.eval_collector.data_collect(train_data)  # which metrics of the test may need, as RecBole's fit does
             return self.best_valid_score, self.best_valid_result
         started = time()
@@ -225,34 +234,44 @@ class Resumable(Trainer):
         resumes = f"resumes after {number} completed epoch{'s' * (number > 1)}"
         return f"the same command {resumes}" if self.state_file else f"{anew}; with --resume=auto it {resumes}"
 
-    def _resume(self, train_data: AbstractDataLoader) -> bool:
+    def _resume(self, file: Path, state: dict, train_data: AbstractDataLoader) -> bool:
         """Restore the state that was left; whether the training had finished."""
-        file, state = self._newest_state()
         check_same(file, kept_in(state), train_data._dataset)
         load_state(state, self, train_data)
         self.history = state["history"]
         self.start_epoch = self._completed_epochs = self.history[-1]["epoch"]
         self.saved_model_file = str((file.parent / state["best_model"]).resolve())
-        if self._saved:
+        if self._saved and rank_and_size()[0] == 0:
             self._recover_best_model(file)
         self.logger.info(f"Resuming from {file} after epoch {self.start_epoch - 1} (counted from 0)")
         return state["finished"]
 
-    def _newest_state(self) -> tuple[Path, dict]:
-        """The newest state that is not damaged, with its file."""
+    def _newest_state(self) -> tuple[Path, dict] | None:
+        """The newest state that is not damaged, with its file; None if there is none.
+
+        Raises:
+            ConfigError: it is that of another training, or of another number of processes.
+        """
+        if not self._resume_from:
+            return None
         *newer, oldest = self._resume_from
         for file in newer:
             try:
-                return file, self._own_state(file)
-            except ConfigError as error:
+                return file, self._if_own(file, read_state(file))
+            except _Damaged as error:
                 self.logger.warning(f"{error}; resuming from the state before it")
-        return oldest, self._own_state(oldest)
+        return oldest, self._if_own(oldest, read_state(oldest))
 
-    def _own_state(self, file: Path) -> dict:
-        """What is in ``file``, if it is complete and this training's."""
-        state = read_state(file)
+    def _if_own(self, file: Path, state: dict) -> dict:
+        """``state``, which ``file`` has, if it is this training's."""
         if differing := differences(json.loads(state["settings"]), self._settings):
             raise ConfigError(f"resume: {file} was left by another training: {differing}")
+        left_by, size = len(state["random"]), rank_and_size()[1]
+        if left_by != size:
+            raise ConfigError(
+                f"nproc: got {size}, allowed is {left_by} to resume from {file}, which a training of {left_by} "
+                f"process{'es' * (left_by > 1)} left (with several machines, their processes together)"
+            )
         best_model = state["best_model"]
         if printable(best_model) != best_model:  # RecBole logs it
             raise ConfigError(f"resume: {file} was left by no training: its best model is {best_model!r}")
@@ -281,6 +300,10 @@ class Resumable(Trainer):
             )
 
 
+class _Damaged(ConfigError):
+    """A state cannot be read."""
+
+
 def resumable(trainer_class: type[Trainer]) -> type[Trainer]:
     """``trainer_class`` with :class:`Resumable` mixed in; unchanged if it has that already, or a ``fit`` of its own."""
     if issubclass(trainer_class, Resumable) or trainer_class.fit not in (Trainer.fit, S3RecTrainer.fit):
@@ -289,14 +312,16 @@ def resumable(trainer_class: type[Trainer]) -> type[Trainer]:
 
 
 def save_state(path: Path, trainer: Trainer, train_data: AbstractDataLoader, **more: object) -> None:
-    """Write the state of a training after an epoch.
+    """Write the state of a training after an epoch; of several processes, which all call this, the first writes it.
 
     Args:
         path: the file, replaced in one step; what was in it goes to a file beside it, ``<path>.previous``.
         train_data: the loader that ``trainer`` trains on.
         more: plain values to be kept with it.
     """
-    _, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002  (RecBole draws from it)
+    random_states = of_all(_random_states())
+    if rank_and_size()[0] > 0:
+        return
     state = {
         **more,
         "format": _FORMAT,
@@ -309,12 +334,7 @@ def save_state(path: Path, trainer: Trainer, train_data: AbstractDataLoader, **m
         "schedule": _own_state_of(trainer),
         "loader": _own_state_of(train_data),
         "shuffling": train_data.generator.get_state(),
-        "random": {
-            "python": random.getstate(),
-            "numpy": ("MT19937", torch.from_numpy(np.asarray(keys, np.int64)), *rest),
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        },
+        "random": random_states,
     }
     with replacing(path) as temporary:
         torch.save(state, temporary)
@@ -341,11 +361,13 @@ def read_state(path: Path) -> dict:
     try:
         check_whole(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
+        if state["format"] == _FORMAT_OF_ONE:
+            state.update(format=_FORMAT, random=[state["random"]])
         if state["format"] != _FORMAT:
             raise ValueError(f"it has format {state['format']}, this version reads {_FORMAT}")
     except Exception as error:  # another file can raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigError(f"resume: {path} is not the state of a training, or not a whole one ({reason})") from None
+        raise _Damaged(f"resume: {path} is not the state of a training, or not a whole one ({reason})") from None
     return state
 
 
@@ -364,13 +386,34 @@ def load_state(state: dict, trainer: Trainer, train_data: AbstractDataLoader) ->
         if kept is not None:
             part.load_state_dict(kept)
     train_data.generator.set_state(state["shuffling"])
-    generators = state["random"]
-    random.setstate(generators["python"])
-    algorithm, keys, *rest = generators["numpy"]
+    _set_random_states(state["random"][rank_and_size()[0]])
+
+
+def _random_states() -> dict:
+    """The states of this process's random numbers, as plain values and tensors."""
+    _, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002  (RecBole draws from it)
+    return {
+        "python": random.getstate(),
+        "numpy": ("MT19937", torch.from_numpy(np.asarray(keys, np.int64)), *rest),
+        "torch": torch.get_rng_state(),
+        "cuda": [torch.cuda.get_rng_state(gpu) for gpu in _gpus()],
+    }
+
+
+def _set_random_states(states: dict) -> None:
+    random.setstate(states["python"])
+    algorithm, keys, *rest = states["numpy"]
     np.random.set_state((algorithm, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
-    torch.set_rng_state(generators["torch"])
-    if generators["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(generators["cuda"])
+    torch.set_rng_state(states["torch"])
+    for gpu, state in zip(_gpus(), states["cuda"]):
+        torch.cuda.set_rng_state(state, gpu)
+
+
+def _gpus() -> list[int]:
+    """Those that this process draws random numbers on: all, or its own one where several processes have one each."""
+    if not torch.cuda.is_available():
+        return []
+    return list(range(torch.cuda.device_count())) if rank_and_size()[1] == 1 else [torch.cuda.current_device()]
 
 
 def _own_state_of(part: object) -> dict | None:

@@ -4,11 +4,13 @@ import functools
 import itertools
 import multiprocessing
 import os
+import re
 import signal
 import socket
 import sys
 import time
 import types
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,9 +21,11 @@ from recbole.quick_start import quick_start as recbole_quick_start
 import recbole_ec4srec
 from recbole_ec4srec import EC4SRec
 from recbole_ec4srec.commands.run_recbole import main as run_recbole_command
-from recbole_ec4srec.errors import ConfigError
+from recbole_ec4srec.errors import ConfigError, ProcessLost
 from recbole_ec4srec.storage.settings import plain
 from recbole_ec4srec.training import distributed
+from recbole_ec4srec.training.build import build
+from recbole_ec4srec.training.protocols import PROTOCOLS
 
 SETTINGS = {
     **SMALL,
@@ -80,7 +84,16 @@ def computed(config, rank=0, size=1):
         vars(model).update(usual)
     results["importance"] = results["importance"].values
     results["metrics"] = plain(trainer.evaluate(small.test_data, load_best_model=False))
+    results["of protocols"] = under_both(config)
     return results
+
+
+def under_both(config):
+    """The metrics of a new model under both protocols, which the first process saves and loads."""
+    judged = build(config, under_both=True)
+    judged.trainer._save_checkpoint(0)
+    judged.trainer._save_other(0, False)
+    return {protocol: judged.trainer.evaluate_best(judged.test_data, protocol) for protocol in PROTOCOLS}
 
 
 def computed_of_sequences(config, rank=0, size=1):
@@ -99,9 +112,10 @@ def computed_of_sequences(config, rank=0, size=1):
 
 
 def compute(rank, port, settings, computed=computed):
-    """A process of two, which leaves in a file what it has computed."""
+    """A process of two, each on a machine, so in a folder, of its own; it leaves in a file what it has computed."""
+    os.mkdir(f"machine{rank}"), os.chdir(f"machine{rank}")
     group = {"local_rank": rank, "offset": 0, "nproc": 2, "world_size": 2, "ip": "localhost", "port": port}
-    torch.save(computed(Config("EC4SRec", "tiny", config_dict={**settings, **group}), rank, 2), f"{rank}.pt")
+    torch.save(computed(Config("EC4SRec", "tiny", config_dict={**settings, **group}), rank, 2), "results.pt")
 
 
 def test_two_processes_compute_what_one_does(data_path):
@@ -109,11 +123,15 @@ def test_two_processes_compute_what_one_does(data_path):
     one = computed(Config("EC4SRec", "tiny", config_dict=settings))
     torch.multiprocessing.spawn(compute, (free_port(), settings), nprocs=2)
     for rank in range(2):
-        results = torch.load(f"{rank}.pt")
+        results = torch.load(f"machine{rank}/results.pt")
         assert torch.equal(results["importance"], one["importance"])
         torch.testing.assert_close(results["losses"], one["losses"], rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(results["gradients"], one["gradients"], rtol=1e-5, atol=1e-5)
         assert results["metrics"] == pytest.approx(one["metrics"], abs=1e-6)
+        for protocol in PROTOCOLS:
+            assert results["of protocols"][protocol] == pytest.approx(one["of protocols"][protocol], abs=1e-6)
+    assert one["of protocols"]["all"] != one["of protocols"]["unseen"]
+    assert len(list(Path("machine0/saved").iterdir())) == 2 and list(Path("machine1/saved").iterdir()) == []
 
 
 def test_two_processes_compute_what_one_does_on_sequences(data_path):
@@ -123,22 +141,26 @@ def test_two_processes_compute_what_one_does_on_sequences(data_path):
     assert len(one["losses"]) == 3
     torch.multiprocessing.spawn(compute, (free_port(), settings, computed_of_sequences), nprocs=2)
     for rank in range(2):
-        results = torch.load(f"{rank}.pt")
+        results = torch.load(f"machine{rank}/results.pt")
         torch.testing.assert_close(results["losses"], one["losses"], rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(results["gradients"], one["gradients"], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("model", ["EC4SRec", pytest.param("SASRec", marks=pytest.mark.slow)])
 def test_a_run_of_two_processes_is_written_and_tested_as_that_of_one(model, data_path, tmp_path, experiment):
-    settings = {**SETTINGS, "data_path": str(data_path)}
+    settings = {**SETTINGS, "data_path": str(data_path), "resume": "auto"}
     result = recbole_ec4srec.run(model, "tiny", config_dict=dict(settings), nproc=2, port=free_port())
-    (saved,) = (tmp_path / "saved").iterdir()
+    (saved,), (state,) = ((tmp_path / "saved").glob(f"*.{kind}") for kind in ("pth", "state"))
     (log,) = (tmp_path / "log" / model).iterdir()
     (tensorboard,) = (tmp_path / "log_tensorboard").iterdir()
     assert len(list(tensorboard.glob("events*"))) == 1
     assert log.read_text().count("test result") == 1
     one = experiment(model, **settings)
     assert one.trainer.evaluate(one.test_data, model_file=str(saved)) == pytest.approx(result["test_result"], abs=1e-6)
+    first, second = torch.load(state, weights_only=True)["random"]
+    assert not torch.equal(first["torch"], second["torch"])
+    with pytest.raises(ConfigError, match=rf"^nproc: got 1, allowed is 2 to resume from .*{state.name}"):
+        recbole_ec4srec.run(model, "tiny", config_dict=dict(settings))
 
 
 @pytest.fixture
@@ -171,6 +193,62 @@ def test_what_the_processes_cannot_run_on_is_refused(device):
         device(2)
     with pytest.raises(ConfigError, match="ddp_backend: got 'nccl', allowed is gloo without a GPU"):
         device(0, ddp_backend="nccl")
+
+
+LAUNCHED = {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
+LAUNCHED |= {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}
+
+
+def test_the_processes_that_torchrun_started_are_used(device, monkeypatch):
+    assert distributed.started() == {} and distributed.is_first()
+    for name, value in LAUNCHED.items():
+        monkeypatch.setenv(name, value)
+    process = {"local_rank": 1, "offset": 2, "nproc": 2, "world_size": 4, "ip": "10.0.0.1", "port": "29500"}
+    assert distributed.started() == process and not distributed.is_first()
+    run = functools.partial(distributed.run, lambda *args: args[5:7], "EC4SRec", "tiny")
+    assert run() == run(nproc=2, world_size=4) == (1, -1)  # one process, which is this one
+    with pytest.raises(ConfigError, match="nproc: got 3, allowed is 2, as many as torchrun has started"):
+        run(nproc=3)
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert distributed.started() == {}  # a single process is not one of several
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "pair.cc:537] Read error [10.77.0.2]:30336: No route to host. This is typically",
+            r"10.77.0.2 .*\(No route to",
+        ),
+        ("pair.cc:534] Connection closed by peer [::1]:9434", r"::1 .*\(Connection closed by peer\)"),
+    ],
+)
+def test_a_connection_that_has_ended_is_told_in_a_line(text, told):
+    error = RuntimeError(f"[/pytorch/third_party/gloo/gloo/transport/tcp/{text}")
+    assert isinstance(distributed.lost(error), ProcessLost)
+    assert re.match(rf"the connection to the process on {told}", str(distributed.lost(error)))
+    assert distributed.lost(RuntimeError("shapes do not fit")) is None
+
+
+def test_the_system_ends_connections_that_are_cut():
+    with socket.create_server(("localhost", 0)) as server, socket.create_connection(server.getsockname()) as connection:
+        distributed._end_when_cut(connection.fileno())
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert not server.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+def test_an_address_where_the_processes_cannot_meet_is_refused():
+    final = {"ip": "no machine", "port": 1, "world_size": 2, "nproc": 1}
+    with pytest.raises(
+        ConfigError, match="ip, port: got no machine:1, allowed is where the first of 2 processes waits"
+    ):
+        distributed._join(final, 0)
+
+
+def test_processes_with_other_settings_are_refused():
+    distributed.refuse_others([{"tau": 1.0}, {"tau": 1.0}])
+    with pytest.raises(ConfigError, match=r"tau: got 0.5 in process 1, allowed is 1.0, as in process 0"):
+        distributed.refuse_others([{"tau": 1.0}, {"tau": 0.5}])
 
 
 def test_more_processes_than_users_are_refused():

@@ -8,13 +8,21 @@ from conftest import ROOT
 from faults import PHASES
 
 
-@pytest.mark.slow
-def test_a_training_killed_at_20_points_ends_20_times_as_the_unbroken_one(tmp_path):
+@pytest.mark.parametrize(
+    ("kills", "options"),
+    [
+        pytest.param(2, ["--processes=2"], id="two processes, two points"),
+        pytest.param(20, [], marks=pytest.mark.slow, id="one process"),
+        pytest.param(20, ["--processes=2"], marks=pytest.mark.slow, id="two processes"),
+        pytest.param(8, ["--processes=2", "--train_on=sequences"], marks=pytest.mark.slow, id="on sequences"),
+        pytest.param(8, ["--processes=2", "--both_protocols"], marks=pytest.mark.slow, id="under both protocols"),
+    ],
+)
+def test_a_training_killed_anywhere_ends_as_the_unbroken_one(kills, options, tmp_path):
     # A process of its own: one that has trained already cannot be forked.
-    done = subprocess.run(
-        [sys.executable, ROOT / "tools" / "faults.py", tmp_path], capture_output=True, text=True, cwd=tmp_path
-    )
+    command = [sys.executable, ROOT / "tools" / "faults.py", tmp_path, f"--kills={kills}", *options]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     print(done.stdout)
-    assert done.stdout.endswith("20 of 20\n")
-    assert all(f"killed in {phase}" in done.stdout for phase in PHASES)
+    assert done.stdout.endswith(f"{kills} of {kills}\n"), done.stdout
+    assert all(f"killed in {phase}" in done.stdout for phase in [*PHASES][:kills])

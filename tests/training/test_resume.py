@@ -158,6 +158,28 @@ def test_a_training_that_has_ended_is_tested_again_by_metrics_about_items_too(ru
     assert run("SASRec", **settings) == run("SASRec", **settings)
 
 
+def test_the_state_of_an_earlier_version_is_resumed_from(run, tmp_path):
+    unbroken = run()
+    run(kill=3, resume="auto")
+    (file,) = states(tmp_path)
+    state = torch.load(file, weights_only=True)
+    torch.save({**state, "format": 2, "random": state["random"][0]}, file)
+    assert run(resume="auto") == unbroken
+
+
+def test_another_number_of_processes_is_refused_by_the_newest_state_with_what_differs(run, tmp_path, caplog):
+    run(kill=3, resume="auto")
+    (file,) = states(tmp_path)
+    state = torch.load(file, weights_only=True)
+    torch.save({**state, "random": 3 * state["random"]}, file)
+    with pytest.raises(
+        ConfigError,
+        match=rf"^nproc: got 1, allowed is 3 to resume from .*{file.name}, which a training of 3 processes left",
+    ):
+        run(resume="auto")
+    assert "the state before it" not in caplog.text
+
+
 def test_another_configuration_has_a_state_of_its_own(run, tmp_path):
     run(kill=1, resume="auto")
     run(kill=1, resume="auto", tau=0.5)
