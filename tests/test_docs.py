@@ -29,7 +29,7 @@ from recbole_ec4srec.config.keys import EXPLAINERS, KEYS
 from recbole_ec4srec.config.objective import ADDED_DEFAULTS, LOSSES, OPERATORS
 from recbole_ec4srec.config.schedule import update_schedule
 from recbole_ec4srec.experiments import __main__ as experiments
-from recbole_ec4srec.experiments import engines, explanations
+from recbole_ec4srec.experiments import explanations, runner, shuffle
 
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md")), ROOT / "docs" / "tour.ipynb"]
@@ -170,9 +170,9 @@ def checkout(movies, tmp_path, monkeypatch):
     monkeypatch.setattr(Config, "_set_default_parameters", cut)
     monkeypatch.setattr(run_recbole, "run", train)
     monkeypatch.setattr(run_hyper, "search", search)
-    monkeypatch.setattr(engines, "record_missing", lambda *_: None)
-    for name in ("recovery", "faithfulness"):
-        monkeypatch.setattr(explanations, name, lambda args: None)
+    monkeypatch.setattr(runner, "record_missing", lambda *_: None)
+    for module, name in ((explanations, "recovery"), (explanations, "faithfulness"), (shuffle, "shuffle")):
+        monkeypatch.setattr(module, name, lambda args: None)
     monkeypatch.syspath_prepend(tmp_path)
     for name in ("properties", "dataset", "results"):
         shutil.copytree(ROOT / name, tmp_path / name)

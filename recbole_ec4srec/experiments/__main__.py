@@ -14,9 +14,9 @@ from recbole_ec4srec.config import recbole_keys
 from recbole_ec4srec.config.keys import KEYS, PREFIXES
 from recbole_ec4srec.experiments import explanations, tables
 from recbole_ec4srec.experiments.diagnosis import diagnosis
-from recbole_ec4srec.experiments.engines import check_engine, record_missing
 from recbole_ec4srec.experiments.plans import PLANS
 from recbole_ec4srec.experiments.results import results
+from recbole_ec4srec.experiments.runner import check_engine, record_missing
 from recbole_ec4srec.experiments.shuffle import shuffle
 from recbole_ec4srec.experiments.status import status
 from recbole_ec4srec.experiments.table2 import table2

@@ -1,19 +1,11 @@
-"""Many trainings: one after the other, several at a time in processes, or as tasks of a Ray cluster.
-
-The engines start runs and tell what becomes of them; :func:`record_missing` decides which run is next, writes the
-records and tells the progress. Only it writes records, so workers on other machines need no folder of results.
-"""
+"""What trains runs: this process, several processes, or (:mod:`recbole_ec4srec.experiments.on_ray`) a Ray cluster."""
 
 from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
 import signal
-from argparse import Namespace
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any, Protocol, Union
@@ -21,12 +13,10 @@ from typing import Any, Protocol, Union
 import torch
 
 import recbole_ec4srec  # noqa: F401  (a worker process has to know our models)
-from recbole_ec4srec.console import tell
-from recbole_ec4srec.errors import ConfigError, RunError
-from recbole_ec4srec.experiments import records, warmup
-from recbole_ec4srec.experiments.progress import Epoch, Progress
+from recbole_ec4srec.errors import RunError
+from recbole_ec4srec.experiments.progress import Epoch
 from recbole_ec4srec.experiments.records import Run
-from recbole_ec4srec.experiments.training import Refused, discard, train
+from recbole_ec4srec.experiments.training import train
 
 #: How often a training whose process died is begun again; it resumes from its state.
 TRIES = 3
@@ -54,88 +44,6 @@ class Engine(Protocol):
 
     def stop(self) -> None:
         """End the trainings that run; their states stay."""
-
-
-def record_missing(runs: Iterable[Run], args: Namespace) -> None:
-    """List ``runs``, train those that have no record, and tell the progress.
-
-    A run that fails is told with its reason at the end; the others go on.
-
-    Args:
-        args: ``output`` and ``work``, the folders of records and of states; ``engine``, ``jobs``, ``address``,
-            ``cpus_per_run`` and ``gpus_per_run``.
-
-    Raises:
-        RunError: some runs have failed.
-    """
-    runs = list({run.name: run for run in runs}.values())
-    missing = [run for run in runs if not records.exists(args.output, run)]
-    for run in runs:
-        begun = (args.work / f"{run.name}.state").is_file()
-        state = "recorded" if run not in missing else "begun" if begun else "to be trained"
-        tell(f"{name_of(run)}: {state}")
-    if missing:
-        with _engine(args) as engine:
-            _train_all(missing, engine, args.output, args.work)
-
-
-def name_of(run: Run) -> str:
-    """A run for people to read."""
-    return f"{run.label}, {run.dataset}, seed {run.seed}"
-
-
-@contextmanager
-def _engine(args: Namespace) -> Iterator[Engine]:
-    engine: Engine
-    if args.engine == "ray":
-        from recbole_ec4srec.experiments.on_ray import RayEngine
-
-        engine = RayEngine(args.work, args.address, args.cpus_per_run, args.gpus_per_run)
-    else:
-        engine = Processes(args.work, args.jobs) if args.jobs > 1 else OneByOne(args.work)
-    try:
-        yield engine
-    finally:
-        engine.stop()
-
-
-def _train_all(runs: list[Run], engine: Engine, output: Path, work: Path) -> None:
-    waiting, running = list(runs), set[Run]()
-    deaths: Counter[Run] = Counter()
-    failures: dict[Run, Exception] = {}
-    progress = Progress(len(runs))
-
-    def told(run: Run, what: Epoch | dict | Exception) -> None:
-        if isinstance(what, Epoch):
-            progress(run, what, running)
-            return
-        running.remove(run)
-        if isinstance(what, dict):
-            records.write(output, run, what)
-            discard(run, work)
-            progress.ended(run)
-            return
-        deaths[run] += isinstance(what, Died)
-        if isinstance(what, Died) and deaths[run] < TRIES:
-            tell(f"{name_of(run)}: {what}; it is begun again")
-            waiting.insert(0, run)
-            return
-        failures[run] = what
-        progress.ended(run, failed=True)
-        tell(f"{name_of(run)}: not trained: {what}")
-
-    while waiting or running:
-        for run in list(waiting):
-            if len(running) < engine.capacity and not warmup.waits(run, running, work):
-                waiting.remove(run)
-                running.add(run)
-                engine.start(run)
-        engine.wait(told)
-    tell(progress.summary())
-    serious = {run: reason for run, reason in failures.items() if not isinstance(reason, Refused)}
-    if serious:
-        reasons = "; ".join(f"{name_of(run)}: {reason}" for run, reason in serious.items())
-        raise RunError(f"{len(serious)} of {len(runs)} trainings failed: {reasons}")
 
 
 class OneByOne:
@@ -224,19 +132,3 @@ def _how(exitcode: int | None) -> str:
     if exitcode is not None and exitcode < 0:
         return f"its process was killed ({signal.Signals(-exitcode).name})"
     return f"its process ended with status {exitcode}"
-
-
-def check_engine(args: Namespace) -> None:
-    """Refuse options that do not go together, before anything is trained.
-
-    Raises:
-        ConfigError: there is one.
-    """
-    if args.jobs < 1:
-        raise ConfigError(f"--jobs: got {args.jobs}, allowed is 1 or more")
-    if args.engine != "ray" and args.address:
-        raise ConfigError(f"--address: got {args.address}, allowed is none without --engine=ray")
-    if args.engine == "ray" and args.jobs > 1:
-        raise ConfigError(f"--jobs: got {args.jobs}, allowed is 1 with --engine=ray, which has --cpus_per_run")
-    if args.engine == "ray" and os.name == "nt":
-        raise ConfigError("--engine: got ray, allowed is local on Windows")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import sys
 from collections.abc import Callable
@@ -78,9 +79,7 @@ def _engine(tool: str) -> Callable[..., None]:
         sys.exit(f"error: --tool={tool} needs {package}: pip install 'recbole_ec4srec[{extra}]'")
     if tool != "Optuna":
         return search_with_ray if tool == "Ray" else search_with_hyperopt
-    from recbole_ec4srec.tuning.study import search_with_optuna
-
-    return search_with_optuna
+    return importlib.import_module("recbole_ec4srec.tuning.study").search_with_optuna  # which imports optuna
 
 
 def _text(record: dict) -> str:

@@ -9,10 +9,11 @@ import pytest
 from conftest import SMALL
 
 from recbole_ec4srec.errors import ConfigError, RunError
-from recbole_ec4srec.experiments import engines, records, warmup
-from recbole_ec4srec.experiments.engines import Died, Processes, check_engine, record_missing
+from recbole_ec4srec.experiments import records, runner, warmup
+from recbole_ec4srec.experiments.engines import Died, Processes
 from recbole_ec4srec.experiments.progress import Epoch
 from recbole_ec4srec.experiments.records import Run, settings_of
+from recbole_ec4srec.experiments.runner import check_engine, record_missing
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_a_training_whose_process_is_killed_resumes_and_ends_with_the_same_recor
     run = make_run("CL4SRec", epochs=6)
     whole, killed = options(tmp_path), options(tmp_path, "b", jobs=2)
     record_missing([run], whole)
-    monkeypatch.setattr(engines, "Processes", Killing)
+    monkeypatch.setattr(runner, "Processes", Killing)
     with caplog.at_level("INFO"):
         record_missing([run], killed)
     assert "its process was killed (SIGKILL); it is begun again" in caplog.text
@@ -110,7 +111,7 @@ class Imagined:
 
 
 def imagined(monkeypatch, engine):
-    monkeypatch.setattr(engines, "Processes", lambda work, jobs: engine)
+    monkeypatch.setattr(runner, "Processes", lambda work, jobs: engine)
     monkeypatch.setattr(records, "write", lambda output, run, record: engine.log.append(f"write {record['seed']}"))
 
 

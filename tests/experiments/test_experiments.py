@@ -15,7 +15,7 @@ from conftest import ROOT
 
 from recbole_ec4srec.data import synthetic
 from recbole_ec4srec.experiments import __main__ as command
-from recbole_ec4srec.experiments import records, training, warmup
+from recbole_ec4srec.experiments import progress, records, training, warmup
 from recbole_ec4srec.experiments.diagnosis import representations, similarities
 from recbole_ec4srec.experiments.explanations import last_on_top, precision_and_reciprocal_rank
 from recbole_ec4srec.experiments.plans import PLANS
@@ -104,7 +104,7 @@ def spread_of(records, metric, split="test"):
 
 
 def test_table1_sets_the_papers_figures_beside_ours(run, capsys, monkeypatch):
-    monkeypatch.setattr(training, "TELL_EVERY", 0)
+    monkeypatch.setattr(progress, "TELL_EVERY", 0)
     header, rows, output = run("table1", "--train")
     assert header == ["", "HR@3", "paper", "difference", "NDCG@3", "paper", "difference", "epoch", "seeds"]
     assert [row[0] for row in rows] == ["control", "random", "oracle"]
@@ -119,7 +119,7 @@ def test_table1_sets_the_papers_figures_beside_ours(run, capsys, monkeypatch):
     ours = np.mean([record["test"]["hit@3"] for record in records_of(output, model="EC4SRecSSL")])
     assert rows[2][3] == f"{ours - 0.5180:+.4f}"
     shown, told = capsys.readouterr()
-    assert "[6 of 6] oracle, synthetic, seed 2: epoch 2" in told
+    assert "5 done, 1 running, 0 waiting; at most 0 h 00 min left\n  oracle, synthetic, seed 2: epoch 2" in told
     assert "oracle, synthetic, seed 2: to be trained" in told
     assert "Differences, synthetic" in shown and "| oracle | random | NDCG@3 |" in shown
     assert len(list((output / "records").iterdir())) == 6

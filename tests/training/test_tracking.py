@@ -2,11 +2,13 @@
 
 import importlib.util
 import sys
+from contextlib import suppress
 from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 
 import mlflow
 import pytest
+from mlflow.exceptions import MlflowException
 from recbole.config import Config
 
 from recbole_ec4srec.errors import ConfigError
@@ -18,7 +20,10 @@ from recbole_ec4srec.training.tracking import Tracker
 def store(tmp_path, monkeypatch):
     """A folder that MLflow writes to."""
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # later versions would rather have a database
+    with suppress(MlflowException):  # of another test, whose store is gone
+        mlflow.end_run()
     mlflow.set_tracking_uri((tmp_path / "mlruns").as_uri())
+    Tracker._run = None
     yield
     mlflow.end_run()
     Tracker._run = None
