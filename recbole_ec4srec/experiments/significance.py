@@ -21,7 +21,7 @@ class Comparison:
         effect: the difference in standard deviations of the users' differences (Cohen's d for paired samples).
         p: of the paired t-test over users.
         seeds: the number of seeds that both have.
-        p_seeds: of the paired t-test over seeds; None with fewer than two.
+        p_seeds: of the paired t-test over seeds; None with fewer than two, or where all differ by the same.
     """
 
     difference: float
@@ -65,7 +65,7 @@ def compare(records: Sequence[dict], others: Sequence[dict], metric: str) -> Com
         effect=float(of_users.mean() / deviation) if deviation > 0 else 0.0,
         p=_p_value(of_users),
         seeds=len(seeds),
-        p_seeds=_p_value(of_seeds) if len(seeds) > 1 else None,
+        p_seeds=_p_value(of_seeds) if len(seeds) > 1 and (np.ptp(of_seeds) > 0 or not of_seeds.any()) else None,
     )
 
 

@@ -40,6 +40,8 @@ def test_a_model_does_not_differ_from_itself():
     assert (found.difference, found.effect, found.p) == (0, 0, 1)
     both = [record(1, [1, 7, 3]), record(2, [2, 9, 1])]
     assert compare(both, both, "ndcg@5").p_seeds == 1
+    worse = [record(1, [1, 7, 9]), record(2, [2, 9, 9])]
+    assert compare(both, worse, "hit@5").p_seeds is None  # both seeds by a third: no deviation to test with
 
 
 def test_no_common_seed_and_other_users():
