@@ -24,15 +24,16 @@ import psutil
 import torch
 import torch._dynamo  # Adam imports it, which takes seconds
 from recbole.config import Config
-from recbole.quick_start import quick_start
 from recbole.trainer import Trainer
 from small import SMALL, write_inter
 
-from recbole_ec4srec.commands import run_recbole
+from recbole_ec4srec.commands import run_recbole  # before RecBole's quick start, which alone wants Ray
 from recbole_ec4srec.storage import checkpoint
 from recbole_ec4srec.training import resume, trainer
 from recbole_ec4srec.training.build import build
 from recbole_ec4srec.training.protocols import PROTOCOLS
+
+quick_start = sys.modules["recbole.quick_start.quick_start"]
 
 SETTINGS = {
     **SMALL,

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import recbole
 from end_to_end import (
     BACKBONES_PAGE,
     FAULTS,
@@ -46,6 +47,10 @@ def test_the_page_tells_what_becomes_of_a_model_of_recboles(kind, name, small):
     assert markdown_row(row(kind, name)) in PAGE.read_text(encoding="utf-8").splitlines()
 
 
+OF_THE_PAGES = pytest.mark.skipif(recbole.__version__ != "1.2.1", reason="the pages have the models of RecBole 1.2.1")
+
+
+@OF_THE_PAGES
 def test_the_page_has_a_row_for_each_model_of_recboles():
     told = PAGE.read_text(encoding="utf-8")
     assert told.startswith(HEAD)
@@ -94,6 +99,7 @@ def ours(backbone):
     }
 
 
+@OF_THE_PAGES
 def test_the_table_of_backbones_is_found():
     assert {name for kind, name in models() if kind == "sequential"} == set(BACKBONES)
 

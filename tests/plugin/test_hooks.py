@@ -70,8 +70,16 @@ def test_a_recbole_without_a_module_or_a_class_is_refused_and_what_a_library_lac
         hook.check()
 
 
+# RecBole's quick start alone wants Ray, which need not be there.
+WITH_RAY = """
+import importlib.util, sys, types
+if not importlib.util.find_spec("ray"):
+    sys.modules["ray"] = types.ModuleType("ray")
+    sys.modules["ray"].tune = None
+"""
+
 # Each is removed before the package is imported for the first time, in a process of its own.
-WITHOUT = """
+WITHOUT = f"""{WITH_RAY}
 import importlib, os, sys, traceback
 import numpy as np
 np.complex_, np.float_, np.unicode_ = np.complex128, np.float64, np.str_
@@ -93,7 +101,7 @@ for module, path in hooks:
         told = "nothing"
     except Exception as error:
         told = traceback.format_exception_only(type(error), error)[-1].rstrip()
-    print(f"{module}.{path}\\t{told}", flush=True)
+    print(f"{{module}}.{{path}}\\t{{told}}", flush=True)
     os._exit(0)
 """
 
@@ -126,7 +134,7 @@ def test_a_fresh_process_tells_each():
 
 # --- nothing beside the table -----------------------------------------------------------------------------------------
 
-CHANGED = """
+CHANGED = f"""{WITH_RAY}
 import importlib, json, pkgutil, sys
 import numpy as np
 np.complex_, np.float_, np.unicode_ = np.complex128, np.float64, np.str_
@@ -140,25 +148,25 @@ for found in pkgutil.walk_packages(recbole.__path__, "recbole."):
         pass
 
 def known():
-    found = {}
+    found = {{}}
     for name, module in list(sys.modules.items()):
         if name.split(".")[0] == "recbole":
             found[name] = dict(vars(module))
             for kind in vars(module).values():
                 if isinstance(kind, type) and kind.__module__ == name:
-                    found[f"{name}.{kind.__qualname__}"] = dict(vars(kind))
+                    found[f"{{name}}.{{kind.__qualname__}}"] = dict(vars(kind))
     return found
 
-before, of_torch = known(), {name: dict(vars(sys.modules[name])) for name in ("torch", "torch.serialization")}
+before, of_torch = known(), {{name: dict(vars(sys.modules[name])) for name in ("torch", "torch.serialization")}}
 import recbole_ec4srec
 after, missing = known(), object()
 changed = [
-    f"{owner}.{name}"
+    f"{{owner}}.{{name}}"
     for owner, names in before.items()
-    for name in {**names, **after[owner]}
+    for name in {{**names, **after[owner]}}
     if names.get(name, missing) is not after[owner].get(name, missing)
 ]
-changed += [f"{owner}.{name}" for owner, names in of_torch.items() for name in ("load", "save")
+changed += [f"{{owner}}.{{name}}" for owner, names in of_torch.items() for name in ("load", "save")
             if vars(sys.modules[owner])[name] is not names[name]]
 print(json.dumps([changed, sorted(set(after) - set(before))]))
 """
