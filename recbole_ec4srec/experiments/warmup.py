@@ -85,7 +85,7 @@ def take(run: Run, trainer: Trainer, state: Path) -> None:
 def waits(run: Run, training: Iterable[Run], work: Path) -> bool:
     """Whether a run had better wait for the warm-up of one of those that are ``training``, to take it over."""
     own, own_end = _name_and_end(run)
-    if not own_end or _file(run, work, own_end).is_file():
+    if not own_end or _file(run, work, own_end).is_file() or (work / f"{run.name}.state").is_file():
         return False
     for other in training:
         name, end = _name_and_end(other)
