@@ -74,6 +74,21 @@ def command_line(settings: Sequence[str] = ()) -> Iterator[None]:
         sys.argv = argv
 
 
+@contextmanager
+def _messages_on_stderr(args):
+    """In the block the messages of :func:`tell` and :func:`warn` are lines on stderr, and nowhere else."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    before = _messages.handlers, _messages.propagate, _messages.level
+    _messages.handlers, _messages.propagate = [handler], False
+    _messages.setLevel(logging.ERROR if args.quiet else logging.INFO)
+    try:
+        yield
+    finally:
+        _messages.handlers, _messages.propagate = before[:2]
+        _messages.setLevel(before[2])
+
+
 def run(
     command: Callable[[], Result],
     args: argparse.Namespace,
@@ -90,12 +105,8 @@ def run(
         go_on: what can be done after Ctrl-C, if the interrupted function does not say so itself.
         settings: the part of the command line that is for RecBole's Config.
     """
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    _messages.handlers, _messages.propagate = [handler], False
-    _messages.setLevel(logging.ERROR if args.quiet else logging.INFO)
     try:
-        with command_line(settings):
+        with _messages_on_stderr(args), command_line(settings):
             return command()
     except (RunError, OSError) as error:
         if args.traceback:
