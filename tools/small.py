@@ -1,5 +1,7 @@
 """Small settings and small data in RecBole's format, for tests and pages."""
 
+import socket
+
 SMALL = {
     "MAX_ITEM_LIST_LENGTH": 8,
     "hidden_size": 16,
@@ -21,3 +23,10 @@ def write_inter(folder, name, sequences):
     (folder / name).mkdir(parents=True, exist_ok=True)
     lines = ["user_id:token\titem_id:token\ttimestamp:float", *(f"{u}\t{i}\t{t}" for u, i, t in rows)]
     (folder / name / f"{name}.inter").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def free_port():
+    """A port of this machine that nothing listens at."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]

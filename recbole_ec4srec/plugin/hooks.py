@@ -28,7 +28,7 @@ from recbole_ec4srec.data.dataset import SequenceBatch, Table
 from recbole_ec4srec.model import EC4SRec
 from recbole_ec4srec.plugin import compat, registry
 from recbole_ec4srec.storage import checkpoint
-from recbole_ec4srec.training import distributed, loaders, tracking
+from recbole_ec4srec.training import distributed, loaders, sharing, tracking
 from recbole_ec4srec.training.distributed import Synchronised
 from recbole_ec4srec.training.protocols import Judged, TopkCollector
 from recbole_ec4srec.training.resume import Resumable
@@ -173,6 +173,7 @@ _SAME_DATA = "a model is used with the ids that it was trained on"
 _AS_DATA = "checkpoints are data, of which no code is run"
 _RESUME = "training can resume; of several processes all have the same metrics"
 _PROCESSES = "several processes work without GPUs, and the first alone writes"
+_ONE_COPY = "the processes of a machine share one copy of the data"
 _STARTED = "the processes that torchrun started are used"
 _SPAWNED = "a process that is started for --nproc knows our models"
 _NO_DATA = "no data gives a result like any other"
@@ -186,6 +187,7 @@ _SAYS = "it says which key, file or line is wrong"
 _RANKS = "it leaves out the items of the user's history"
 _EVAL = "it expects every exception there"
 _ISSUE = "its issue 2204 is solved"
+_ISSUE_OF_MEMORY = "its issue 1578 is solved"
 _KEEPS = "it keeps the ids, and compares them"
 _PLAIN = "it stores plain values"
 _CPU = "its processes work on a CPU"
@@ -255,7 +257,8 @@ _WRAPPERS: dict[str, list[tuple]] = {
         ("load_split_dataloaders", "config", loaders.load_split_dataloaders, _SHARE, "it saves no share"),
     ],
     f"{_DATA} recbole.data {_QUICK_START}": [
-        ("data_preparation", "config, dataset", loaders.data_preparation, _LOADERS, _KEEPS),
+        ("create_dataset", "config", sharing.create_dataset, _ONE_COPY, _ISSUE_OF_MEMORY),
+        ("data_preparation", "config, dataset", loaders.data_preparation, f"{_LOADERS}; {_ONE_COPY}", _KEEPS),
     ],
     _TRAINER: [
         ("Trainer.fit", _FIT, registry.fit, _SAME_DATA, _KEEPS),

@@ -14,6 +14,7 @@ from torch.utils.data.distributed import DistributedSampler
 from recbole_ec4srec.errors import DataError
 from recbole_ec4srec.model.collectives import rank_and_size
 from recbole_ec4srec.storage.settings import differences
+from recbole_ec4srec.training import sharing
 
 
 def save_split_dataloaders(original: Callable, config: Config, dataloaders: Sequence[AbstractDataLoader]) -> None:
@@ -47,7 +48,7 @@ def data_preparation(original: Callable, config: Config, dataset: Dataset) -> Se
             f"dataset: {dataset.dataset_name} was saved by RecBole alone or an earlier version of this package, with "
             "its times rounded; remove the file that save_dataset left, or set dataset_save_path"
         )
-    loaders = original(config, dataset)
+    loaders = sharing.prepare(original, config, dataset)
     saved = getattr(loaders[0]._dataset, "fingerprint", None)
     differing = differences(saved, dataset.fingerprint) if saved else "an earlier version of this package wrote it"
     if differing:

@@ -17,6 +17,7 @@ import torch
 from conftest import SMALL, SMALL_EC4SREC, Experiment
 from recbole.config import Config
 from recbole.quick_start import quick_start as recbole_quick_start
+from small import free_port
 
 import recbole_ec4srec
 from recbole_ec4srec import EC4SRec
@@ -50,12 +51,6 @@ LOSSES = [
     (True, {"loss_type": "BPR"}),
     (True, {"view_loss": "recommendation"}),
 ]
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        return free.getsockname()[1]
 
 
 def computed(config, rank=0, size=1):
