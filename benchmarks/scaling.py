@@ -1,10 +1,12 @@
 """How time and memory grow, on generated data: every measurement in a process of its own, with its peak memory.
 
 python benchmarks/scaling.py large        20 million interactions are built and train their first hundred batches
+python benchmarks/scaling.py processes    the same in one process and in two, and their memory together
 python benchmarks/scaling.py ertrl        the distributions of ertrl+ at the size of MovieLens-1M
 python benchmarks/scaling.py instances    x1, x2, x4, x8, x16
 python benchmarks/scaling.py lengths      maximum length 50, 100, 200
 python benchmarks/scaling.py items        10 thousand, 100 thousand, 1 million
+python benchmarks/scaling.py traffic      what two processes send each other, for as many items
 """
 
 from __future__ import annotations
@@ -13,12 +15,19 @@ import argparse
 import json
 import multiprocessing
 import resource
+import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from time import perf_counter
+from threading import Thread
+from time import perf_counter, sleep
 
 import numpy as np
+import psutil
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "tools"))
+from small import free_port
 
 
 def generate(folder: Path, users: int, items: int, interactions: int, seed: int = 1) -> None:
@@ -40,10 +49,13 @@ def generate(folder: Path, users: int, items: int, interactions: int, seed: int 
 
 
 def measure(folder, steps, settings, threads):
-    """Build, train, update and retrieve in this process: the seconds of each, and the peak memory."""
+    """Build, train, update and retrieve in this process: the seconds of each, and the peak memory.
+
+    ``settings`` may have the place of this process in a group.
+    """
     import torch
     from recbole.config import Config
-    from recbole.data import create_dataset, data_preparation
+    from recbole.quick_start import quick_start
     from recbole.trainer import Trainer
     from recbole.utils import get_trainer, init_seed
 
@@ -60,20 +72,25 @@ def measure(folder, steps, settings, threads):
         seconds[name] = perf_counter() - start
         start = perf_counter()
 
-    dataset = create_dataset(config)
+    dataset = quick_start.create_dataset(config)  # as looked up after the import of this package
     lap("read")
-    train_data, _, _ = data_preparation(config, dataset)
+    train_data, _, _ = quick_start.data_preparation(config, dataset)
     lap("build")
     model = build_model(config, train_data._dataset)
     trainer = get_trainer(config["MODEL_TYPE"], "EC4SRec")(config, model)
     start = perf_counter()
 
     class First:
+        shuffle, sampler = train_data.shuffle, train_data.sampler
+
         def __iter__(self):
             return (batch for batch, _ in zip(train_data, range(steps)))
 
+    sent = psutil.net_io_counters().bytes_sent
     Trainer._train_epoch(trainer, First(), 0)
     lap("warm-up steps")
+    if not config["single_spec"]:
+        seconds["traffic a step (MiB)"] = (psutil.net_io_counters().bytes_sent - sent) / steps / 2**20
     seconds["memory so far (GiB)"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     if config["num_updates"]:
         trainer.update_importance(train_data)
@@ -90,6 +107,39 @@ def in_a_process(*args):
         return pool.submit(measure, *args).result()
 
 
+class Memory(Thread):
+    """The peak of the memory that the processes started by this one have together: what several share counts once
+    (Linux's proportional set size)."""
+
+    peak, running = 0, True
+
+    def run(self):
+        while self.running:
+            total = 0
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):
+                    total += process.memory_full_info().pss
+            self.peak = max(self.peak, total)
+            sleep(0.1)
+
+
+def together(folder, steps, settings, threads, processes):
+    """The first of ``processes`` measures itself as one of a group; all of them measure their memory."""
+    group = {"nproc": processes, "world_size": processes, "offset": 0, "ip": "localhost", "port": free_port()}
+    places = [{"ddp_backend": "gloo", "local_rank": rank, **group} for rank in range(processes)]
+    memory = Memory()
+    memory.start()
+    try:
+        with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+            places = places if processes > 1 else [{}]
+            measured = [pool.submit(measure, folder, steps, {**settings, **place}, threads) for place in places]
+            result, *_ = [each.result() for each in measured]
+    finally:
+        memory.running = False
+        memory.join()
+    return {**result, "memory together (GiB)": memory.peak / 2**30}
+
+
 def report(title, result):
     print(f"{title}: " + json.dumps({name: round(value, 3) for name, value in result.items()}), flush=True)
 
@@ -97,6 +147,15 @@ def report(title, result):
 def large(folder, threads):
     generate(folder, 200_000, 100_000, 20_000_000)
     report("20 million", in_a_process(folder, 100, {"num_updates": 0}, threads))
+
+
+def processes(folder, threads):
+    generate(folder, 200_000, 100_000, 20_000_000)
+    found = [together(folder, 100, {"num_updates": 0}, threads, number) for number in (1, 2)]
+    for number, result in enumerate(found, 1):
+        report(f"20 million, {number} processes", result)
+    one, two = (result["memory together (GiB)"] for result in found)
+    print(f"two processes have {two / one:.2f} times the memory of one", flush=True)
 
 
 def ertrl(folder, threads):
@@ -138,17 +197,26 @@ def lengths(folder, threads):
         report(f"length {length}", in_a_process(folder, 20, {**UPDATES, "MAX_ITEM_LIST_LENGTH": length}, threads))
 
 
+def many_items(folder, count):
+    """Most of a million items have no interaction; they are known from the file of items. The settings are returned."""
+    generate(folder, 2_500, count, 22_500)
+    (folder / "generated" / "generated.item").write_text("\n".join(["item_id:token", *map(str, range(count)), ""]))
+    columns = {"load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"]}}
+    return {**columns, "user_inter_num_interval": None, "item_inter_num_interval": None}
+
+
 def items(folder, threads):
     for count in (10_000, 100_000, 1_000_000):
-        generate(folder, 2_500, count, 22_500)
-        # Most of a million items have no interaction; they are known from the file of items.
-        (folder / "generated" / "generated.item").write_text("\n".join(["item_id:token", *map(str, range(count)), ""]))
-        columns = {"load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"]}}
-        filters = {"user_inter_num_interval": None, "item_inter_num_interval": None}
-        report(f"items {count}", in_a_process(folder, 20, {**UPDATES, **filters, **columns}, threads))
+        report(f"items {count}", in_a_process(folder, 20, {**UPDATES, **many_items(folder, count)}, threads))
 
 
-SECTIONS = {section.__name__: section for section in (large, ertrl, instances, lengths, items)}
+def traffic(folder, threads):
+    for count in (10_000, 100_000, 1_000_000):
+        settings = {"num_updates": 0, **many_items(folder, count)}
+        report(f"items {count}, 2 processes", together(folder, 20, settings, threads, 2))
+
+
+SECTIONS = {section.__name__: section for section in (large, processes, ertrl, instances, lengths, items, traffic)}
 
 
 if __name__ == "__main__":

@@ -168,6 +168,7 @@ _SPLIT = "items of files that are split already may have any name"
 _WINDOWS = "train_on: sequences works for RecBole's causal models"
 _SEEN = "repeatable: False works for sequential models"
 _SHARE = "loaders of one of several processes are not taken for all; a training keeps its random numbers"
+_NUMBERS = "the numbers of instances take no memory"
 _LOADERS = "loaders that were saved of other data are refused"
 _SAME_DATA = "a model is used with the ids that it was trained on"
 _AS_DATA = "checkpoints are data, of which no code is run"
@@ -202,6 +203,7 @@ _VALID_EPOCH = "self, valid_data, show_progress"
 _OUTPUT = "self, epoch_idx, s_time, e_time, losses"
 _LEAVE_OUT = "self, grouped_index, leave_one_num"
 _RUN = "model, dataset, config_file_list, config_dict, saved, nproc, world_size, ip, port, group_offset"
+_LOADER = "self, config, dataset, sampler, shuffle"
 _INTERNAL = "self, model, model_class, dataset"
 
 _DATASET = "recbole.data.dataset.dataset"
@@ -251,6 +253,9 @@ _WRAPPERS: dict[str, list[tuple]] = {
     ],
     _CUSTOM: [("DIENDataset.data_augmentation", "self", seen.make_instances, _SEEN, _RANKS)],
     _LOADING: [("FullSortEvalDataLoader.collate_fn", "self, index", seen.full_ranking, _SEEN, _RANKS)],
+    "recbole.data.dataloader.abstract_dataloader": [
+        ("AbstractDataLoader.__init__", _LOADER, loaders.init_dataloader, _NUMBERS, "it keeps ranges"),
+    ],
     _DATA: [
         ("get_dataloader", "config, phase", registry.get_dataloader, "our models are trained with views", _PLUGINS),
         ("save_split_dataloaders", "config, dataloaders", loaders.save_split_dataloaders, _SHARE, "it saves copies"),
@@ -329,7 +334,7 @@ _OVERRIDES: dict[str, list[tuple]] = {
         ("Interaction.__getitem__", "self, index", [Table, SequenceBatch], "rows are arrays, and keep their phase"),
     ],
     _LOADING: [
-        ("TrainDataLoader.__init__", "self, config, dataset, sampler, shuffle", [WithViews], "there are views to make"),
+        ("TrainDataLoader.__init__", _LOADER, [WithViews], "there are views to make"),
         ("TrainDataLoader.update_config", "self, config", [WithViews], "views follow the settings"),
         ("TrainDataLoader._init_batch_size_and_step", "self", [SequencesTrainDataLoader], "batches hold users"),
         ("TrainDataLoader.collate_fn", "self, index", _TRAIN_LOADERS, "a batch has views, or users"),

@@ -1,10 +1,11 @@
-"""RecBole's ``save_dataloaders``: loaders that are used again must be complete and of the same data."""
+"""RecBole's loaders: what they keep, and that those of ``save_dataloaders`` are complete and of the same data."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
 from logging import getLogger
+from typing import Any
 
 from recbole.config import Config
 from recbole.data.dataloader import AbstractDataLoader
@@ -15,6 +16,22 @@ from recbole_ec4srec.errors import DataError
 from recbole_ec4srec.model.collectives import rank_and_size
 from recbole_ec4srec.storage.settings import differences
 from recbole_ec4srec.training import sharing
+
+
+def init_dataloader(
+    original: Callable,
+    loader: AbstractDataLoader,
+    config: Config,
+    dataset: Dataset,
+    sampler: Any,
+    shuffle: bool = False,
+) -> None:
+    """RecBole's ``AbstractDataLoader.__init__``, which keeps the numbers of all instances as one list, or two (36 bytes
+    each); they are ranges here."""
+    original(loader, config, dataset, sampler, shuffle)
+    for owner, name in ((loader, "dataset"), (loader.sampler, "dataset"), (loader.sampler, "data_source")):
+        if isinstance(vars(owner).get(name), list):
+            vars(owner)[name] = range(loader.sample_size)
 
 
 def save_split_dataloaders(original: Callable, config: Config, dataloaders: Sequence[AbstractDataLoader]) -> None:

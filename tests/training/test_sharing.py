@@ -187,3 +187,24 @@ def test_a_disk_that_is_full_leaves_no_file(config, folder, monkeypatch):
         sharing._write({"array": np.arange(5_000)}, config)
     assert os.listdir(tempfile.gettempdir()) == []
     tempfile.tempdir = None
+
+
+# --- what loaders keep ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("worker", [0, 2])
+@pytest.mark.parametrize("model", ["EC4SRec", "SASRec", "BPR"])
+def test_loaders_keep_no_list_of_the_numbers_of_instances(model, worker, folder):
+    """The order is as it is with RecBole's lists."""
+    settings = {"data_path": str(folder / "data"), "worker": worker, "seed": 1, "user_inter_num_interval": None}
+    settings |= {"train_neg_sample_args": None} if model != "BPR" else {}
+    users = []
+    for with_lists in (False, True):
+        loader = build(Config(model, "shop", config_dict=settings)).train_data
+        for owner, name in ((loader, "dataset"), (loader.sampler, "data_source")):
+            assert vars(owner)[name] == range(loader.sample_size)
+            if with_lists:
+                vars(owner)[name] = list(vars(owner)[name])
+        users.append(torch.cat([batch["user_id"] for batch in loader]))
+    assert torch.equal(*users)
+    assert users[0].unique(return_counts=True)[1].tolist() == [16 if model == "BPR" else 17] * 60
