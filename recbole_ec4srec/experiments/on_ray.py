@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from recbole_ec4srec.console import command_line
 from recbole_ec4srec.errors import ConfigError, RunError
 from recbole_ec4srec.experiments.engines import TRIES, Listener
 from recbole_ec4srec.experiments.progress import Epoch
@@ -85,4 +86,5 @@ def train_on_ray(run: Run, work: Path, folder: str, told: Any) -> dict:
     """A task: train a run, in the folder that the command was started in, and give its record."""
     os.chdir(folder)  # paths mean what they mean there
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")  # Ray's choice, which RecBole would overwrite
-    return train(run, work, lambda trainer: told.put((run.name, Epoch.of(trainer))), gpu_id=gpus)
+    with command_line():  # the process has words of Ray's, which are no settings
+        return train(run, work, lambda trainer: told.put((run.name, Epoch.of(trainer))), gpu_id=gpus)

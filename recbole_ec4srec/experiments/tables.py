@@ -121,8 +121,10 @@ _NAMES = {"test": "test", "valid": "validation"}
 
 
 def _minutes(record: dict) -> float:
-    """From the beginning of a training to the end of its best epoch."""
-    return sum(epoch["seconds"] for epoch in record["epochs"] if epoch["epoch"] <= record["best_epoch"]) / 60
+    """From the beginning of a training to the end of its best epoch, of epochs that take their median: a pause of the
+    machine does not count."""
+    seconds = [epoch["seconds"] for epoch in record["epochs"] if epoch["epoch"] <= record["best_epoch"]]
+    return statistics.median(seconds) * len(seconds) / 60
 
 
 def _metric_cells(paper: dict, dataset: str, label: str, split: str, metric: str, records: list[dict]) -> list[str]:

@@ -180,11 +180,14 @@ def test_a_plan_is_read_for_every_way_of_training_that_there_is_a_record_of(tmp_
 
 
 def test_a_table_of_times_has_validation_and_the_minutes_to_the_best_epoch(tmp_path):
-    record = {**made(2, 0.2), "epochs": [{"epoch": e, "valid": {"hit@10": 0.1}, "seconds": 90} for e in (1, 2, 3, 4)]}
+    """The machine paused in epoch 2, and after the best epoch, 3."""
+    seconds = {1: 100, 2: 7_000, 3: 120, 4: 500}
+    epochs = [{"epoch": epoch, "valid": {"hit@10": 0.1}, "seconds": taken} for epoch, taken in seconds.items()]
+    record = {**made(2, 0.2), "epochs": epochs, "best_epoch": 3}
     plan = replace(PLAN, timed=True, figure=None)
     header, _, row, *_ = report(plan, "d", {"control": [record]}, tmp_path)[ALL].splitlines()[2:]
     assert header == "|  | validation HR@10 | test HR@10 | epoch | epochs | minutes to the best epoch | seeds |"
-    assert row == "| control | 0.2000 | 0.2000 | 2 | 4 | 3 | 2 |"
+    assert row == "| control | 0.2000 | 0.2000 | 3 | 4 | 6 | 2 |"
 
 
 def test_users_are_compared_under_either_protocol():

@@ -2,8 +2,10 @@
 
 import os
 import signal
+import sys
 from argparse import Namespace
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from conftest import SMALL
@@ -11,9 +13,11 @@ from conftest import SMALL
 from recbole_ec4srec.errors import ConfigError, RunError
 from recbole_ec4srec.experiments import records, runner, warmup
 from recbole_ec4srec.experiments.engines import Died, Processes
+from recbole_ec4srec.experiments.on_ray import train_on_ray
 from recbole_ec4srec.experiments.progress import Epoch
 from recbole_ec4srec.experiments.records import Run, settings_of
 from recbole_ec4srec.experiments.runner import check_engine, record_missing
+from recbole_ec4srec.experiments.training import train
 
 
 @pytest.fixture
@@ -154,3 +158,12 @@ def test_runs_that_share_a_warm_up_wait_for_it(make_run, tmp_path, monkeypatch):
 def test_options_that_do_not_go_together_are_refused(given, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
         check_engine(options(tmp_path, **given))
+
+
+def test_words_of_a_worker_of_ray_are_no_settings(make_run, tmp_path, monkeypatch):
+    """RecBole reads the command line of any process as settings; those would differ in the worker that resumes."""
+    run, told = make_run(), SimpleNamespace(put=lambda epoch: None)
+    records.write(options(tmp_path).output, run, train(run, tmp_path / "work"))
+    monkeypatch.setattr(sys, "argv", ["default_worker.py", "--startup-token=2", "--worker-launch-time-ms=17957"])
+    records.write(options(tmp_path, "b").output, run, train_on_ray(run, tmp_path / "work-b", os.getcwd(), told))
+    assert recorded(options(tmp_path), [run]) == recorded(options(tmp_path, "b"), [run])
