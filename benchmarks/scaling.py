@@ -1,12 +1,12 @@
 """How time and memory grow, on generated data: every measurement in a process of its own, with its peak memory.
 
-python benchmarks/scaling.py large        20 million interactions are built and train their first hundred batches
+python benchmarks/scaling.py large        2 and 20 million interactions are built and train their first hundred batches
 python benchmarks/scaling.py processes    the same in one process and in two, and their memory together
 python benchmarks/scaling.py ertrl        the distributions of ertrl+ at the size of MovieLens-1M
 python benchmarks/scaling.py instances    x1, x2, x4, x8, x16
 python benchmarks/scaling.py lengths      maximum length 50, 100, 200
 python benchmarks/scaling.py items        10 thousand, 100 thousand, 1 million
-python benchmarks/scaling.py traffic      what two processes send each other, for as many items
+python benchmarks/scaling.py traffic      what two processes send each other, for as many items; and four
 """
 
 from __future__ import annotations
@@ -145,8 +145,9 @@ def report(title, result):
 
 
 def large(folder, threads):
-    generate(folder, 200_000, 100_000, 20_000_000)
-    report("20 million", in_a_process(folder, 100, {"num_updates": 0}, threads))
+    for users, interactions in ((20_000, 2_000_000), (200_000, 20_000_000)):
+        generate(folder, users, 100_000, interactions)
+        report(f"{interactions} interactions", in_a_process(folder, 100, {"num_updates": 0}, threads))
 
 
 def processes(folder, threads):
@@ -211,9 +212,9 @@ def items(folder, threads):
 
 
 def traffic(folder, threads):
-    for count in (10_000, 100_000, 1_000_000):
+    for count, number in ((10_000, 2), (100_000, 2), (1_000_000, 2), (100_000, 4)):
         settings = {"num_updates": 0, **many_items(folder, count)}
-        report(f"items {count}, 2 processes", together(folder, 20, settings, threads, 2))
+        report(f"items {count}, {number} processes", together(folder, 20, settings, threads, number))
 
 
 SECTIONS = {section.__name__: section for section in (large, processes, ertrl, instances, lengths, items, traffic)}

@@ -196,8 +196,8 @@ def run(
 
 
 def init_device(original: Callable, config: Config) -> None:
-    """RecBole's ``Config._init_device``, which joins the group of processes, with ``ddp_backend``; also that of
-    processes that ``torchrun`` has started.
+    """RecBole's ``Config._init_device``, which joins the group of processes, by ``ddp_backend``; also that of processes
+    that ``torchrun`` has started.
 
     Raises:
         ConfigError: the backend needs more GPUs than there are.
@@ -211,19 +211,20 @@ def init_device(original: Callable, config: Config) -> None:
     original(config)  # without a rank, as in a single process: finds the device
     if rank is None:
         return
-    final["local_rank"], count = rank, final["nproc"]
-    if final["device"].type == "cuda":
+    final["local_rank"], count, on_gpus = rank, final["nproc"], final["device"].type == "cuda"
+    if on_gpus:
         if len(final["gpu_id"].split(",")) < count:
             raise ConfigError(
                 f"gpu_id: got {final['gpu_id']!r}, allowed is a GPU for each of nproc: {count}, or ddp_backend: gloo"
             )
-        original(config)
+        final["device"] = torch.device("cuda", rank)
+        torch.cuda.set_device(rank)
     elif backend == "nccl":
         raise ConfigError("ddp_backend: got 'nccl', allowed is gloo without a GPU")
     else:
         torch.set_num_threads(max(1, torch.get_num_threads() // count))
-        _join(final, rank + final["offset"])
-        final["single_spec"] = False
+    _join(final, rank + final["offset"], "nccl" if on_gpus else "gloo")
+    final["single_spec"] = False
     if rank > 0:
         final.update(dict.fromkeys(_OF_THE_FIRST, False), state="error")
 
@@ -233,8 +234,8 @@ def init_device(original: Callable, config: Config) -> None:
 _joined: list = []
 
 
-def _join(final: dict, rank: int) -> None:
-    """Join the group of processes by gloo.
+def _join(final: dict, rank: int, backend: str) -> None:
+    """Join the group of processes; NCCL would wait for one that reads the data for no more than 10 minutes.
 
     Raises:
         ConfigError: they do not meet at ``ip`` and ``port``.
@@ -244,7 +245,10 @@ def _join(final: dict, rank: int) -> None:
         if size > final["nproc"] and (device := _device_towards(final["ip"])):
             os.environ.setdefault("GLOO_SOCKET_IFNAME", device)  # otherwise that of the machine's name, perhaps lo
         before = _connections()
-        dist.init_process_group("gloo", rank=rank, world_size=size, init_method=f"tcp://{address}", timeout=_PATIENCE)
+        store, *_ = next(dist.rendezvous(f"tcp://{address}", rank, size, timeout=_PATIENCE))
+        if os.environ.get("GROUP_WORLD_SIZE") == "1":  # of one machine: torchrun keeps its store for the next attempt
+            store = dist.PrefixStore(f"attempt {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE)
     except (RuntimeError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise ConfigError(

@@ -7,13 +7,16 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 import time
 import types
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from conftest import SMALL, SMALL_EC4SREC, Experiment
 from recbole.config import Config
 from recbole.quick_start import quick_start as recbole_quick_start
@@ -177,9 +180,20 @@ def device():
     return find
 
 
-def test_on_gpus_the_processes_are_recboles(device):
-    final, asked = device(2, gpu_id="0,1")
-    assert asked == [None, 1]  # to find the device, and to join the others by NCCL
+def test_on_gpus_processes_join_by_nccl_and_wait_as_long_as_on_cpus(device, monkeypatch):
+    joined, used = [], []
+    monkeypatch.setattr(torch.cuda, "set_device", used.append)
+    monkeypatch.setattr(dist, "rendezvous", lambda *place, timeout: iter([(place, 3, 4)]))
+    monkeypatch.setattr(dist, "init_process_group", lambda *args, **named: joined.append((*args, named)))
+    monkeypatch.setattr(dist, "group", types.SimpleNamespace(WORLD="the group"))
+    monkeypatch.setattr(distributed, "_joined", [])
+    final, asked = device(2, gpu_id="0,1", offset=2, world_size=4, ip="10.0.0.1", port="29500")
+    assert asked == [None]  # to find the device
+    patience = timedelta(minutes=30)
+    group = {"store": ("tcp://10.0.0.1:29500", 3, 4), "rank": 3, "world_size": 4, "timeout": patience}
+    assert joined == [("nccl", group)]
+    assert used == [final["local_rank"]] == [1] and final["device"] == torch.device("cuda", 1)
+    assert final["single_spec"] is False
     assert final["state"] == "error" and final["show_progress"] is final["save_dataset"] is False
 
 
@@ -244,6 +258,44 @@ def test_processes_with_other_settings_are_refused():
     distributed.refuse_others([{"tau": 1.0}, {"tau": 1.0}])
     with pytest.raises(ConfigError, match=r"tau: got 0.5 in process 1, allowed is 1.0, as in process 0"):
         distributed.refuse_others([{"tau": 1.0}, {"tau": 0.5}])
+
+
+SCRIPT = """
+import json, os, signal
+from recbole.quick_start import run_recbole
+from recbole_ec4srec.training.trainer import EC4SRecTrainer
+
+train_epoch = EC4SRecTrainer._train_epoch
+
+def _train_epoch(trainer, data, epoch, *args, **options):
+    if epoch == 2 and os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == os.environ["DIES_AT"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return train_epoch(trainer, data, epoch, *args, **options)
+
+EC4SRecTrainer._train_epoch = _train_epoch
+result = run_recbole("EC4SRec", "tiny")
+if os.environ["RANK"] == "0":
+    json.dump(result, open("result.json", "w"), default=float)
+"""
+
+
+@pytest.mark.slow
+def test_torchrun_starts_a_run_again_that_goes_on(data_path, tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    results, logs = [], []
+    for name, attempt in (("unbroken", "never"), ("killed", "0")):
+        (tmp_path / name).mkdir()
+        settings = {**SETTINGS, "data_path": data_path, "resume": "auto"}
+        command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--max-restarts=1"]
+        command += [f"--master_port={free_port()}", "-m", "recbole_ec4srec", tmp_path / "script.py"]
+        command += [f"--{key}={value}".replace(" ", "") for key, value in settings.items()]
+        environment = {**os.environ, "DIES_AT": attempt, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, cwd=tmp_path / name, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        results.append((tmp_path / name / "result.json").read_text())
+        logs.append(done.stdout + done.stderr)
+    assert results[0] == results[1]
+    assert ["Resuming from" in log for log in logs] == [False, True]
 
 
 def test_more_processes_than_users_are_refused():
