@@ -32,7 +32,7 @@ def recovery(args: Namespace) -> None:
     for training in _trainings(args, RANDOM_MASKING, _dataset(args, "synthetic")):
         dataset, device = training.dataset, training.config["device"]
         rows = (dataset.item_seq_len == HISTORY).nonzero().squeeze(1)
-        important = dataset.history["important"][dataset.window_cells(rows)[0]][:, :HISTORY] > 0
+        important = dataset.history["important"][torch.from_numpy(dataset.window_cells(rows)[0])][:, :HISTORY] > 0
         item_seq, *others = dataset.instances(rows)
         instances = [tensor.to(device) for tensor in (item_seq[:, :HISTORY], *others)]
         for name, explainer in _explainers(training):

@@ -19,6 +19,7 @@ import torch
 import yaml
 from recbole.config import Config
 
+from recbole_ec4srec.config.keys import SEQUENCES
 from recbole_ec4srec.config.properties import properties_dir
 from recbole_ec4srec.config.variants import VARIANTS
 from recbole_ec4srec.storage.atomic import replacing
@@ -54,13 +55,14 @@ class Run:
 
 
 def settings_of(model: str, dataset: str, own: dict, given: dict) -> dict:
-    """The paper's settings, the data set's, a row's ``own``, and those ``given`` for all rows; later ones win.
+    """The paper's settings, the data set's, those of training on sequences, a row's ``own``, and those ``given`` for all.
 
-    Settings that define a variant of EC4SRec (:data:`VARIANTS`) cannot be given.
+    Later ones win. Settings that define a variant of EC4SRec (:data:`VARIANTS`) cannot be given.
     """
     fixed = VARIANTS.get(model, {})
     given = {key: value for key, value in given.items() if key not in fixed}
-    return {**properties("paper.yaml"), **properties(f"dataset/{dataset}.yaml"), **own, **given}
+    of_mode = properties("sequences.yaml") if own.get("train_on") == SEQUENCES else {}
+    return {**properties("paper.yaml"), **properties(f"dataset/{dataset}.yaml"), **of_mode, **own, **given}
 
 
 def tuned_settings(model: str, dataset: str) -> dict:

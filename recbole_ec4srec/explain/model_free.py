@@ -83,7 +83,7 @@ class Oracle(_ModelFree):
         score = self._scores_of(dataset)  # [interactions]
         table = ImportanceTable(dataset.item_seq_len, dataset.max_item_list_len)
         for rows in torch.arange(len(table)).split(1 << 16):
-            table.set_rows(rows, score[dataset.window_cells(rows)[0]])
+            table.set_rows(rows, score[torch.from_numpy(dataset.window_cells(rows)[0])])
         return table
 
     def _scores_of(self, dataset: EC4SRecDataset) -> Tensor:

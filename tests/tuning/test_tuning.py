@@ -594,6 +594,6 @@ def test_the_plots_are_optunas(suffix, space, tried, search, tmp_path):
     assert dict(pyplot.rcParams) == before
 
 
-def test_a_search_of_one_trial_has_plots_too(space, tried, search):
+def test_a_search_of_one_trial_has_a_plot_of_its_history_alone(space, tried, search):
     search(space("lambda choice [0.1]"), plot=Path("plots.svg"))
-    assert Path("plots-importances.svg").is_file()
+    assert [plot.name for plot in Path().glob("plots*")] == ["plots-history.svg"]
