@@ -15,8 +15,8 @@ from torch import Tensor
 from recbole_ec4srec.data.importance import ImportanceTable, normalise
 from recbole_ec4srec.data.ragged import ranges
 
-# How many pairs of sequences are compared at a time. The result does not depend on it.
-_CHUNK = 1 << 15
+# How many pairs of sequences are compared at a time, and for how many scores are read; the result depends on neither.
+_CHUNK, _READ = 1 << 15, 1 << 21
 
 
 class SameTargetIndex:
@@ -135,22 +135,29 @@ class GuidedRetrieval:
             wanted = np.zeros_like(wanted)
             wanted[rows] = ~self._is_prepared[rows]
         rows = self.index.by_target[wanted[self.index.by_target]]  # the candidates of neighbours are mostly the same
-        pairs = np.cumsum(self._offsets[rows + 1] - self._offsets[rows])
-        for chunk in np.split(rows, np.flatnonzero(np.diff(pairs // _CHUNK)) + 1):
-            if len(chunk):
-                self._fill(chunk)
+        for group in self._split(rows, _READ):
+            read = np.unique(np.concatenate([group, self._pairs(group)[2]]))
+            scores = self._scores(read)
+            for chunk in self._split(group, _CHUNK):
+                self._fill(chunk, read, scores)
         self._is_prepared |= wanted
 
-    def _fill(self, rows):
-        """Compute the cumulative probabilities of the candidates of ``rows``, ``P`` pairs in all."""
+    def _split(self, rows, size):
+        """Parts of ``rows`` that have about ``size`` pairs each."""
+        pairs = np.cumsum(self._offsets[rows + 1] - self._offsets[rows])
+        return [part for part in np.split(rows, np.flatnonzero(np.diff(pairs // size)) + 1) if len(part)]
+
+    def _pairs(self, rows):
+        """Of each pair the place of its anchor in ``rows``, the number of its candidate, and the candidate, ``[P]``."""
         count = self._offsets[rows + 1] - self._offsets[rows]
-        anchor = np.repeat(np.arange(len(rows)), count)  # of each pair, [P]
-        number = ranges(np.zeros_like(count), count)
-        read, of_pairs = np.unique(
-            np.concatenate([rows[anchor], self.candidate(rows[anchor], number)]), return_inverse=True
-        )
-        scores = self._scores(read)
-        utility = self._utility(*(scores[half] for half in np.split(of_pairs, 2)))
+        anchor, number = np.repeat(np.arange(len(rows)), count), ranges(np.zeros_like(count), count)
+        return anchor, number, self.candidate(rows[anchor], number)
+
+    def _fill(self, rows, read, scores):
+        """Compute the cumulative probabilities of the candidates of ``rows``; ``read``, sorted, have the ``scores``."""
+        count = self._offsets[rows + 1] - self._offsets[rows]
+        anchor, number, candidate = self._pairs(rows)
+        utility = self._utility(*(scores[np.searchsorted(read, of)] for of in (rows[anchor], candidate)))
         total = np.bincount(anchor, utility, minlength=len(rows))[anchor]
         probability = np.where(total > 0, utility / np.where(total > 0, total, 1), 1 / count[anchor])
         cumulative = np.cumsum(probability)

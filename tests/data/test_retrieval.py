@@ -268,6 +268,7 @@ def test_the_utilities_of_the_candidates_that_take_part_stay_in_proportion():
 def test_the_size_of_the_chunks_changes_nothing(monkeypatch, chunk, max_candidates):
     whole = guided(*many(), max_candidates=max_candidates)
     monkeypatch.setattr(retrieval, "_CHUNK", chunk)
+    monkeypatch.setattr(retrieval, "_READ", 3 * chunk)
     chunked = guided(*many(), max_candidates=max_candidates)
     for row in range(40):
         assert distribution(whole, row) == pytest.approx(distribution(chunked, row), abs=1e-6)
