@@ -55,7 +55,7 @@ class Run:
 
 
 def settings_of(model: str, dataset: str, own: dict, given: dict) -> dict:
-    """The paper's settings, the data set's, those of training on sequences, a row's ``own``, and those ``given`` for all.
+    """The paper's settings, the data set's, those of training on sequences, a row's ``own``, and those ``given``.
 
     Later ones win. Settings that define a variant of EC4SRec (:data:`VARIANTS`) cannot be given.
     """
