@@ -48,7 +48,7 @@ def main() -> None:
         run(programs / "run_recbole", "--model=EC4SRec", *SMALL, folder=empty)
         (checkpoint,) = empty.glob("saved/EC4SRec-*.pth")
         for command in ("views", "explain"):
-            assert run(programs / "ec4srec", command, f"--checkpoint={checkpoint}", "--user=405", folder=empty)
+            assert run(programs / "ec4srec", command, f"--checkpoint={checkpoint}", "--user=241", folder=empty)
         print(f"trained, explained: {checkpoint.name}")
         (empty / "space.test").write_text("mu_e choice [0.3,0.5]\n", encoding="utf-8")
         search = ["--params_file=space.test", "--tool=Optuna", "--max_evals=2"]
