@@ -13,6 +13,7 @@ import re
 import socket
 import stat
 import time
+import weakref
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -336,8 +337,16 @@ def init_logger(original: Callable, config: Config) -> None:
 
 
 def get_tensorboard(original: Callable, logger: logging.Logger) -> SummaryWriter | _Silent:
-    """RecBole's, which writes a file, in the first process only; in others one that writes nothing."""
-    return original(logger) if rank_and_size()[0] == 0 else _Silent()
+    """RecBole's, which writes a file, in the first process only; in others one that writes nothing.
+
+    RecBole never closes it, so each training would leave a thread and an open file.
+    """
+    if rank_and_size()[0] > 0:
+        return _Silent()
+    writer = original(logger)
+    for file in writer.all_writers.values():
+        weakref.finalize(writer, file.close)
+    return writer
 
 
 class _Silent:

@@ -1,7 +1,9 @@
 """The schedule: when importance is updated, what the losses are in between, early stopping, and what is logged."""
 
+import gc
 import logging
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -284,3 +286,18 @@ def test_importance_that_is_not_finite_stops_the_run_with_the_explainer_and_the_
     number = len(run.experiment.train_data._dataset)
     scores = f"explainer: saliency: the scores of 3 of {number} instances are not finite"
     assert stopped(run).startswith(f"epoch 1 (counted from 0) importance update: {scores}")
+
+
+def test_a_training_that_is_over_leaves_no_thread(experiment):
+    """TensorBoard's, one for each trainer: RecBole does not end it."""
+    gc.collect()
+    before = threading.active_count()
+    kept = [experiment("CL4SRec", epochs=1) for _ in range(3)]
+    for each in kept:
+        each.trainer.fit(each.train_data, each.valid_data, show_progress=False)
+    assert threading.active_count() == before + 3
+    (log,) = Path(kept[0].trainer.tensorboard.log_dir).glob("events*")
+    del kept, each
+    gc.collect()
+    assert threading.active_count() == before
+    assert b"Loss/Train" in log.read_bytes()
