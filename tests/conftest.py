@@ -74,3 +74,14 @@ class Experiment:
 def experiment(make_config):
     """``experiment(model, **settings)``: an :class:`Experiment` over ``tiny``."""
     return lambda model="EC4SRec", **settings: Experiment(make_config(model, **settings))
+
+
+@pytest.fixture
+def space(tmp_path):
+    """``space(text)``: writes a space file in the folder of the test, and gives its name."""
+
+    def write(text):
+        (tmp_path / "space.test").write_text(text)
+        return "space.test"
+
+    return write

@@ -15,15 +15,6 @@ TENTHS = [0.1, 0.2, 0.3, 0.4, 0.5]
 MU_E = [*TENTHS, 0.6, 0.7, 0.8, 0.9]
 
 
-@pytest.fixture
-def space(tmp_path):
-    def write(text):
-        (tmp_path / "space.test").write_text(text)
-        return "space.test"
-
-    return write
-
-
 def test_a_space_file_is_recboles(space):
     text = (
         "# a comment\n\nlambda choice [0.1, 0.2]\ntau uniform 0.5, 1.5\nn_layers quniform 1,4,1\nmu_c loguniform -3,0"

@@ -36,15 +36,6 @@ STORAGE = "sqlite:///found.db"
 
 
 @pytest.fixture
-def space(tmp_path):
-    def write(text):
-        (tmp_path / "space.test").write_text(text)
-        return "space.test"
-
-    return write
-
-
-@pytest.fixture
 def tried(monkeypatch, data_path):
     """The points that the objective was asked for; its score is ``scores[lambda]``, or an error to be raised. The data
     set ``tiny`` lies where RecBole looks for one."""
