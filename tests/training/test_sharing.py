@@ -23,9 +23,15 @@ SETTINGS = {"ddp_backend": "gloo", "epochs": 1, "num_updates": 0, "show_progress
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """Of 1,200 interactions, whose columns are no small arrays; temporary files are in a folder of this test."""
+def data(tmp_path):
+    """The folder of 1,200 interactions, whose columns are no small arrays."""
     write_inter(tmp_path / "data", "shop", {user: [(7 * user + step) % 30 for step in range(20)] for user in range(60)})
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def folder(tmp_path, data, monkeypatch):
+    """Has the data; temporary files are in a folder of this test."""
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     return tmp_path
@@ -194,9 +200,9 @@ def test_a_disk_that_is_full_leaves_no_file(config, folder, monkeypatch):
 
 @pytest.mark.parametrize("worker", [0, 2])
 @pytest.mark.parametrize("model", ["EC4SRec", "SASRec", "BPR"])
-def test_loaders_keep_no_list_of_the_numbers_of_instances(model, worker, folder):
+def test_loaders_keep_no_list_of_the_numbers_of_instances(model, worker, data):
     """The order is as it is with RecBole's lists."""
-    settings = {"data_path": str(folder / "data"), "worker": worker, "seed": 1, "user_inter_num_interval": None}
+    settings = {"data_path": str(data), "worker": worker, "seed": 1, "user_inter_num_interval": None}
     settings |= {"train_neg_sample_args": None} if model != "BPR" else {}
     users = []
     for with_lists in (False, True):
