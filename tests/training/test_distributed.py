@@ -251,7 +251,7 @@ def test_an_address_where_the_processes_cannot_meet_is_refused():
     with pytest.raises(
         ConfigError, match="ip, port: got no machine:1, allowed is where the first of 2 processes waits"
     ):
-        distributed._join(final, 0)
+        distributed._join(final, 0, "gloo")
 
 
 def test_processes_with_other_settings_are_refused():
