@@ -158,15 +158,15 @@ def _objective(search: Search, trial: optuna.Trial, max_evals: int) -> float:
 
 
 def _judge(trial: optuna.Trial, trainer: Trainer, epoch: int, score: float) -> None:
-    """Stop a trial whose validation curve is hopeless: not before its first importance update is over, and without
-    updates not before a fifth of all epochs, or ten of many."""
+    """Stop a trial whose validation curve is hopeless: not before its first importance update is over, without updates
+    not before a fifth of all epochs, or ten of many, and not after its last epoch."""
     told = trial.study.trials[trial.number].intermediate_values
     for done in trainer.history:  # to its end; a training that resumes had epochs before
         if done["epoch"] - 1 not in told:
             trial.report(done["valid"][trainer.valid_metric], done["epoch"] - 1)
     updates = getattr(trainer, "update_epochs", [])
     first = updates[0] - 1 if updates else min(trainer.epochs // 5, 10)
-    if epoch >= first and trial.should_prune():
+    if first <= epoch < trainer.epochs - 1 and trial.should_prune():
         raise Hopeless(f"{score:.4f} on validation after epoch {epoch} (counted from 0)")
 
 

@@ -252,7 +252,7 @@ def check_four():
     assert "lambda:-1\nFailed:\nConfigError: lambda: got -1, allowed is a number >= 0\n" in text
     trials = text.partition("\nBest, on validation")[0].split("\n\n")
     assert len(trials) == 4
-    return sorted(trials)
+    return sorted(trial.strip() for trial in trials)
 
 
 def test_a_search_trains_and_goes_on_past_a_failure(command, tool, capsys, tmp_path):
@@ -539,6 +539,14 @@ def test_a_trial_as_good_as_others_is_not_stopped_and_none_without_a_pruner(last
     curves.of = [[0.5] * 5] * 5 + [last]
     search(space(SIX), early_stop=30, pruner=pruner)
     assert curves.seen == [5] * 6
+
+
+def test_a_trial_is_not_stopped_after_its_last_epoch(space, curves, search):
+    """That would save no time, and lose its score."""
+    curves.trainer.epochs = 1
+    curves.of = [[0.5]] * 5 + [[0.1]]
+    search(space(SIX), early_stop=30)
+    assert states() == ["COMPLETE"] * 6
 
 
 def test_the_best_epoch_before_an_interruption_counts(curves):
