@@ -79,12 +79,12 @@ def search_with_optuna(
             reason = str(error.__cause__ or error).splitlines()[0]
             raise ConfigError(f"storage: got {where}, allowed is the URL of a database ({reason})") from error
         if plot and search.best:
-            plots = {"history": plot_optimization_history}
+            plots: dict[str, Any] = {"history": plot_optimization_history}
             if sum(record["status"] == "ok" for record in search.records) > 1:  # Optuna 3 refuses to compare one
                 plots["importances"] = plot_param_importances
             for name, draw in plots.items():
                 with style():  # Optuna changes matplotlib's settings
-                    figure: Any = draw(study, target_name="validation score").figure
+                    figure = draw(study, target_name="validation score").figure
                     figure.savefig(plot.with_name(f"{plot.stem}-{name}{plot.suffix}"), bbox_inches="tight")
                     pyplot.close(figure)
 
