@@ -126,12 +126,12 @@ class Memory(Thread):
 def together(folder, steps, settings, threads, processes):
     """The first of ``processes`` measures itself as one of a group; all of them measure their memory."""
     group = {"nproc": processes, "world_size": processes, "offset": 0, "ip": "localhost", "port": free_port()}
-    places = [{"ddp_backend": "gloo", "local_rank": rank, **group} for rank in range(processes)]
+    group["ddp_backend"] = "gloo"
+    places = [{**group, "local_rank": rank} for rank in range(processes)] if processes > 1 else [{}]
     memory = Memory()
     memory.start()
     try:
         with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-            places = places if processes > 1 else [{}]
             measured = [pool.submit(measure, folder, steps, {**settings, **place}, threads) for place in places]
             result, *_ = [each.result() for each in measured]
     finally:

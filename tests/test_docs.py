@@ -224,6 +224,14 @@ def recorded(tmp_path_factory):
     return Recorded(folder, ROOT / "results")
 
 
+def test_the_tables_in_results_are_those_of_the_records(recorded):
+    """A table of records that an earlier table has is not among them."""
+    made, kept = recorded.folders
+    both = [file for file in made.glob("*.csv") if (kept / file.name).is_file()]
+    assert len(both) > 8
+    assert [file.name for file in both if file.read_bytes() != (kept / file.name).read_bytes()] == []
+
+
 def test_figures_of_the_readme_are_those_of_the_records(recorded):
     rows = next(rows for columns, rows in tables(README) if columns[:2] == ["model", "NDCG@10"])
     assert len(rows) == 7

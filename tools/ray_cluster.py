@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -42,15 +42,16 @@ def start(folder, given):
 
 
 def kill_a_worker(folder, process):
-    """Kill the process of the run that first completed two epochs; its name is returned."""
-    seen = {}
+    """Kill a process that trains, as soon as a run has completed two epochs; its number is returned."""
+    written = {}
     while process.poll() is None:
         for state in (folder / "work").glob("*.state"):
-            seen.setdefault(state, set()).add(state.stat().st_mtime_ns)
-            workers = [each for each in psutil.process_iter(["cmdline"]) if _trains(each)]
-            if len(seen[state]) > 1 and workers:
-                workers[0].kill()
-                return workers[0].pid
+            with suppress(FileNotFoundError):  # the run has ended
+                written.setdefault(state, set()).add(state.stat().st_mtime_ns)
+        workers = [each for each in psutil.process_iter(["cmdline"]) if _trains(each)]
+        if workers and any(len(times) > 1 for times in written.values()):
+            workers[0].kill()
+            return workers[0].pid
         time.sleep(0.05)
     raise RuntimeError("all trainings ended before a worker was killed; give more --epochs")
 

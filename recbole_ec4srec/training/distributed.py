@@ -247,8 +247,9 @@ def _join(final: dict, rank: int, backend: str) -> None:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", device)  # otherwise that of the machine's name, perhaps lo
         before = _connections()
         store, *_ = next(dist.rendezvous(f"tcp://{address}", rank, size, timeout=_PATIENCE))
-        if os.environ.get("GROUP_WORLD_SIZE") == "1":  # of one machine: torchrun keeps its store for the next attempt
-            store = dist.PrefixStore(f"attempt {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT")
+        if attempt and size == final["nproc"]:  # on one machine torchrun keeps its store for the next attempt
+            store = dist.PrefixStore(f"attempt {attempt}", store)
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE)
     except (RuntimeError, OSError) as error:
         reason = str(error).partition("\n")[0]

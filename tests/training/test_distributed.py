@@ -260,6 +260,7 @@ def test_processes_with_other_settings_are_refused():
         distributed.refuse_others([{"tau": 1.0}, {"tau": 0.5}])
 
 
+#: A script of a user's, whose second process dies in the third epoch of the attempt DIES_AT.
 SCRIPT = """
 import json, os, signal
 from recbole.quick_start import run_recbole
