@@ -16,7 +16,7 @@ from recbole_ec4srec.data.importance import ImportanceTable, normalise
 from recbole_ec4srec.data.ragged import ranges
 
 # How many pairs of sequences are compared at a time, and for how many scores are read; the result depends on neither.
-_CHUNK, _READ = 1 << 15, 1 << 21
+_CHUNK, _READ = 1 << 15, 1 << 19
 
 
 class SameTargetIndex:
@@ -128,14 +128,15 @@ class GuidedRetrieval:
         self._cumulative = np.zeros(self._offsets[-1], dtype=np.float32)
         self._is_prepared = count == 0
 
-    def prepare(self, rows: np.ndarray | None = None) -> None:
-        """Build the distributions of instances ``rows``, or of all, that have none yet."""
+    def prepare(self, few: np.ndarray | None = None) -> None:
+        """Build the distributions of ``few`` instances, or of all, that have none yet."""
         wanted = ~self._is_prepared
-        if rows is not None:
+        if few is not None:
             wanted = np.zeros_like(wanted)
-            wanted[rows] = ~self._is_prepared[rows]
+            wanted[few] = ~self._is_prepared[few]
         rows = self.index.by_target[wanted[self.index.by_target]]  # the candidates of neighbours are mostly the same
-        for group in self._split(rows, _READ):
+        # Few instances have few candidates in common: reading the scores of many at a time would only leave the cache.
+        for group in self._split(rows, _READ if few is None else _CHUNK):
             read = np.unique(np.concatenate([group, self._pairs(group)[2]]))
             scores = self._scores(read)
             for chunk in self._split(group, _CHUNK):
