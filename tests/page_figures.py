@@ -6,6 +6,8 @@ import pandas as pd
 import pytest
 
 FIGURE = r"[-+]?(?:\d*\.\d+|(?<!\w)\d+)(?:e-\d+)?"
+CLAIM = re.compile(r'\[([^\]]+)\]\([./]*results/([\w-]+)\.csv\s+"([^"]+)"\)')
+MEASURED = re.compile(r"(?<!\d)\.\d{2,}|\bp [<=]? ?\.\d+")
 
 
 def tables(page):
@@ -13,6 +15,14 @@ def tables(page):
     found = re.findall(r"(?:^\|.*\n)+", page.read_text(encoding="utf-8"), re.M)
     rows = [[[cell.strip() for cell in line.strip("|\n").split("|")] for line in text.splitlines()] for text in found]
     return [(columns, cells) for columns, _, *cells in rows]
+
+
+def claims(page):
+    """The figures in the text of a page that link to a table in results/, with its name and the place in it that the
+    tooltip names; and those that do not."""
+    text = re.sub(r"^\|.*", "", page.read_text(encoding="utf-8"), flags=re.M)
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
+    return CLAIM.findall(text), MEASURED.findall(re.sub(r"\]\(.*?\)", "", CLAIM.sub("", text)))
 
 
 def label_and_figure(cell):
@@ -43,6 +53,14 @@ class Recorded:
         table = self.table(name)
         (row,) = table[table.iloc[:, 0] == label].to_numpy().tolist()
         return dict(zip(table.columns, row))  # pandas numbers columns of the same name: paper, paper.1 …
+
+    def cell(self, name, place):
+        """The cell at ``row; column``, or at ``row; against; metric; column`` in a table of differences. The column
+        ``HR@5, paper`` is the one named paper after that of HR@5."""
+        *labels, column = place.split("; ")
+        table, (column, *paper) = self.table(name), column.split(", paper")
+        (row,) = table[(table.iloc[:, : len(labels)] == labels).all(axis=1)].to_numpy().tolist()
+        return row[table.columns.get_loc(column) + len(paper)]
 
     def difference(self, name, label, against, metric):
         table = self.table(f"{name}-significance")

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import yaml
 from conftest import ROOT, write_inter
-from page_figures import Recorded, agree, label_and_figure, tables
+from page_figures import Recorded, agree, claims, label_and_figure, tables
 from recbole.config import Config
 from torch.distributed.run import get_args_parser
 
@@ -304,11 +304,11 @@ def test_figures_of_the_findings_are_those_of_the_records(recorded):
 
 
 @pytest.mark.parametrize("page", [README, ROOT / "docs" / "findings.md"], ids=lambda page: page.name)
-def test_figures_in_the_text_of_a_page_are_whole_figures_of_the_results(page):
-    text, results = (file.read_text(encoding="utf-8") for file in (page, ROOT / "docs" / "results.md"))
-    recorded = {abs(float(figure)) for figure in re.findall(r"(?<![\d.])\d\.\d{4}\b", results)}
-    claimed = re.findall(r"(?<!\d)\.\d{4}\b", re.sub(r"^\|.*", "", text, flags=re.M))
-    assert [figure for figure in claimed if float(figure) not in recorded] == []
+def test_a_figure_in_the_text_of_a_page_is_that_of_the_row_and_column_that_it_names(page, recorded):
+    named, others = claims(page)
+    assert named
+    assert others == []
+    assert [claim for claim in named if not agree(claim[0], recorded.cell(*claim[1:]))] == []
 
 
 def test_there_are_two_commands_one_that_trains_and_one_that_tests():
