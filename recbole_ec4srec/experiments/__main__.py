@@ -14,7 +14,7 @@ from recbole_ec4srec.config import recbole_keys
 from recbole_ec4srec.config.keys import KEYS, PREFIXES
 from recbole_ec4srec.experiments import explanations, tables
 from recbole_ec4srec.experiments.diagnosis import diagnosis
-from recbole_ec4srec.experiments.plans import PLANS
+from recbole_ec4srec.experiments.plans import OF_ONE_ENCODER, PLANS
 from recbole_ec4srec.experiments.results import results
 from recbole_ec4srec.experiments.runner import check_engine, record_missing
 from recbole_ec4srec.experiments.shuffle import shuffle
@@ -31,6 +31,13 @@ OTHERS = {
     "shuffle": (shuffle, "how much of a prediction is by the order of the history, and by the last item alone; trains"),
     "recovery": (explanations.recovery, "which explainer finds the important items of the synthetic data; trains"),
     "faithfulness": (explanations.faithfulness, "which explainer is the most faithful on test sequences; trains"),
+}
+#: What ``--rows`` can name, by the experiment.
+ROWS = {
+    **{name: plan.rows for name, plan in PLANS.items()},
+    "trec": PLANS["table3"].rows,
+    "diagnosis": OF_ONE_ENCODER,
+    "shuffle": OF_ONE_ENCODER,
 }
 
 
@@ -71,11 +78,10 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         if not key.startswith("--") or not equals:
             parser.error(f"got {setting}, allowed are the options above and --key=value")
         args.settings[key[2:]] = yaml.safe_load(value)
-    if args.rows and args.name in PLANS:
-        labels = [row.label for row in PLANS[args.name].rows]
-        unknown = [label for label in args.rows if label not in labels]
-        if unknown:
-            parser.error(f"--rows: got {unknown[0]!r}, allowed are {', '.join(map(repr, labels))}")
+    labels = [row.label for row in ROWS.get(args.name, ())]
+    if unknown := [label for label in args.rows or () if label not in labels]:
+        allowed = f"allowed are {', '.join(map(repr, labels))}" if labels else f"{args.name} has no rows to choose from"
+        parser.error(f"--rows: got {unknown[0]!r}, {allowed}")
     return args
 
 

@@ -8,11 +8,12 @@ from collections import defaultdict
 import torch
 import torch.nn.functional as F
 
+from recbole_ec4srec.config.keys import PREFIXES
 from recbole_ec4srec.config.objective import ANCHOR, NEGATIVE_VIEW, views_of
 from recbole_ec4srec.console import show
 from recbole_ec4srec.data.views import VALID
-from recbole_ec4srec.experiments.plans import CONTRASTIVE, CONTROL
-from recbole_ec4srec.experiments.tables import spread, write_table
+from recbole_ec4srec.experiments.plans import OF_ONE_ENCODER
+from recbole_ec4srec.experiments.tables import mode, spread, stem, write_table
 from recbole_ec4srec.experiments.training import trained, which_best
 from recbole_ec4srec.model import EC4SRec
 
@@ -28,13 +29,11 @@ def diagnosis(args: Namespace) -> None:
       and uniformity of sequences and of items (the logarithm of the mean of exp(-2 squared distance); Wang and Isola,
       ICML 2020), lower is better of each, and the mean length of each.
     """
-    chosen = which_best(args.settings)
+    chosen, train_on = which_best(args.settings), args.settings.get("train_on", PREFIXES)
     measures = {"views": similarities, "losses": losses, "representations": representations}
     for dataset in args.datasets or ["amazon-beauty"]:
         tables: dict[str, dict] = {name: {} for name in measures}  # {table: {label: {column: a value for each seed}}}
-        for row in (CONTROL, *CONTRASTIVE):
-            if args.rows and row.label not in args.rows:
-                continue
+        for row in (row for row in OF_ONE_ENCODER if not args.rows or row.label in args.rows):
             for seed in args.seeds:
                 training = trained(row.run(dataset, seed, args.settings), args.output, args.work)
                 if training.trainer.update_epochs:
@@ -48,8 +47,9 @@ def diagnosis(args: Namespace) -> None:
         for name, table in tables.items():
             header = list(dict.fromkeys(column for columns in table.values() for column in columns))
             rows = [[label, *(spread(of[c]) if c in of else "" for c in header)] for label, of in table.items()]
-            caption = f"Diagnosis of {name}, {dataset}, seeds {', '.join(map(str, args.seeds))}; {chosen}."
-            show(write_table(args.output / f"diagnosis-{name}-{dataset}", ["", *header], rows, caption))
+            where, seeds = ", ".join([dataset, *mode(train_on)]), ", ".join(map(str, args.seeds))
+            caption = f"Diagnosis of {name}, {where}, seeds {seeds}; {chosen}."
+            show(write_table(args.output / stem(f"diagnosis-{name}", dataset, train_on), ["", *header], rows, caption))
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from recbole_ec4srec.console import show, tell
 from recbole_ec4srec.data.synthetic import HISTORY, IMPORTANT
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.experiments.plans import CONTROL, RANDOM_MASKING, Row
-from recbole_ec4srec.experiments.tables import spread, write_csv, write_table
+from recbole_ec4srec.experiments.tables import mode, spread, stem, write_csv, write_table
 from recbole_ec4srec.experiments.training import Training, trained, which_best
 from recbole_ec4srec.explain import build_explainer
 from recbole_ec4srec.explain.base import Explainer
@@ -83,8 +83,10 @@ def faithfulness(args: Namespace) -> None:
     measures = ("deletion area ↓", "insertion area ↑", "comprehensiveness ↑", "sufficiency ↓", "last item on top")
     seeds = ", ".join(map(str, args.seeds))
     chosen = which_best(args.settings)
-    caption = f"Faithfulness on the test sequences of {dataset}, {backbone}, seeds {seeds}; {chosen}."
-    path = args.output / f"faithfulness-{dataset}"
+    train_on = training.config["train_on"]
+    of = ", ".join([dataset, backbone, *mode(train_on)])
+    caption = f"Faithfulness on the test sequences of {of}, seeds {seeds}; {chosen}."
+    path = args.output / stem("faithfulness", dataset, train_on)
     show(write_table(path, ["explainer", *measures], rows, caption))
     _plot(path, measured)
 

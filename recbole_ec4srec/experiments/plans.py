@@ -122,6 +122,7 @@ CL4SREC, DUOREC = Row("CL4SRec", "CL4SRec"), Row("DuoRec", "DuoRec")
 SSL, SL = Row("EC4SRec(SSL)", "EC4SRecSSL"), Row("EC4SRec(SL)", "EC4SRecSL")
 EC4SREC = Row("EC4SRec", "EC4SRec")
 CONTRASTIVE = (CL4SREC, SSL, DUOREC, SL, EC4SREC)  # in the order of the paper's tables
+OF_ONE_ENCODER = (CONTROL, *CONTRASTIVE)
 GUIDED_ROWS = (SSL, SL, EC4SREC)
 TUNED = (
     replace(CONTROL, label="control, tuned", tuned="control"),
@@ -309,7 +310,7 @@ _PLANS = (
     Plan(
         "budget",
         f"Budget: {_BUDGET} points of one search space for every model",
-        tuple(point for row in (CONTROL, *CONTRASTIVE) for point in _drawn(row)),
+        tuple(point for row in OF_ONE_ENCODER for point in _drawn(row)),
         AMAZON[:1],
         ("ndcg@10", "hit@10"),
         split="valid",
@@ -320,7 +321,7 @@ _PLANS = (
         tuple(
             Row(f"{row.label}, {backbone}", row.model, {**row.settings, "backbone": backbone}, train_on=train_on)
             for backbone, train_on in (("GRU4Rec", None), ("Caser", PREFIXES), ("BERT4Rec", PREFIXES))
-            for row in (CONTROL, *CONTRASTIVE)
+            for row in OF_ONE_ENCODER
         ),
         AMAZON,
     ),

@@ -10,14 +10,15 @@ import numpy as np
 import torch
 from recbole.data.interaction import Interaction
 
+from recbole_ec4srec.config.keys import PREFIXES
 from recbole_ec4srec.console import show
 from recbole_ec4srec.data import EC4SRecDataset
 from recbole_ec4srec.data.windows import WINDOW_START
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.experiments import records
-from recbole_ec4srec.experiments.plans import CONTRASTIVE, CONTROL
+from recbole_ec4srec.experiments.plans import CONTROL, OF_ONE_ENCODER
 from recbole_ec4srec.experiments.significance import compare, holm
-from recbole_ec4srec.experiments.tables import spread, write_table
+from recbole_ec4srec.experiments.tables import mode, spread, stem, write_table
 from recbole_ec4srec.experiments.training import Training, trained
 from recbole_ec4srec.training.protocols import PROTOCOLS
 
@@ -63,23 +64,21 @@ def shuffle(args: Namespace) -> None:
 
     What is not ranked without seen items is the same for all. The order is drawn by the seed of the training.
     """
-    labels = args.rows or [CONTROL.label]
-    rows = {row.label: row for row in (CONTROL, *CONTRASTIVE)}
-    if unknown := [label for label in labels if label not in rows]:
-        raise ConfigError(f"--rows: got {unknown[0]}, allowed is {', '.join(rows)}")
+    labels, train_on = args.rows or [CONTROL.label], args.settings.get("train_on", PREFIXES)
     for dataset in args.datasets or ["amazon-beauty"]:
         found: dict[tuple[str, str], dict[str, list[dict]]] = {}  # by label and protocol, by history, for each seed
-        for label in labels:
+        for row in (row for row in OF_ONE_ENCODER if row.label in labels):
             for seed in args.seeds:
-                training = trained(rows[label].run(dataset, seed, args.settings), args.output, args.work)
+                training = trained(row.run(dataset, seed, args.settings), args.output, args.work)
                 for protocol in training.protocols:
-                    of_histories = found.setdefault((label, protocol), {})
+                    of_histories = found.setdefault((row.label, protocol), {})
                     for history, ranks in ranks_by_history(training, protocol).items():
                         of_histories.setdefault(history, []).append({"seed": seed, "ranks": records.pack(ranks)})
-        caption = f"Test histories of {dataset} changed, seeds {', '.join(map(str, args.seeds))}: paired t-tests over "
-        caption += "test users against the histories as they are (Holm: corrected for all of this table)."
+        where, seeds = ", ".join([dataset, *mode(train_on)]), ", ".join(map(str, args.seeds))
+        caption = f"Test histories of {where} changed, seeds {seeds}: paired t-tests over test users "
+        caption += "against the histories as they are (Holm: corrected for all of this table)."
         header = ["", "ranked", "histories", "NDCG@10", "HR@10", "difference in NDCG@10", "95 % interval", "p, Holm"]
-        show(write_table(args.output / f"shuffle-{dataset}", header, _rows(found), caption))
+        show(write_table(args.output / stem("shuffle", dataset, train_on), header, _rows(found), caption))
 
 
 def ranks_by_history(training: Training, protocol: str) -> dict[str, np.ndarray]:

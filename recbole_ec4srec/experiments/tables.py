@@ -46,6 +46,16 @@ def write_table(path: Path, header: Sequence, rows: Sequence[Sequence], caption:
     return text
 
 
+def stem(name: str, dataset: str, train_on: str = PREFIXES, protocol: str = ALL) -> str:
+    """What the files of an experiment on a data set are called, without their ending; the defaults are left out."""
+    return "-".join([name, dataset, *(part for part in (train_on, protocol) if part not in (PREFIXES, ALL))])
+
+
+def mode(train_on: str) -> list[str]:
+    """What a caption says of how the models were trained; nothing of the default."""
+    return ["trained on sequences"] if train_on == SEQUENCES else []
+
+
 def report(
     plan: Plan, dataset: str, of_label: Records, output: Path, train_on: str = PREFIXES
 ) -> dict[str, tuple[str, Path]]:
@@ -69,9 +79,8 @@ def report(
             label: [under(record, protocol) for record in records if protocol in protocols_of(record)]
             for label, records in of_label.items()
         }
-        where = [dataset, PROTOCOLS[protocol], *(["trained on sequences"] if train_on == SEQUENCES else [])]
-        name = [plan.name, dataset, *(part for part in (train_on, protocol) if part not in (PREFIXES, ALL))]
-        path = output / "-".join(name)
+        where = [dataset, PROTOCOLS[protocol], *mode(train_on)]
+        path = output / stem(plan.name, dataset, train_on, protocol)
         paper = plan.paper if protocol == ALL else {}  # which ranks all items
         written[protocol] = _report_under(plan, where, paper, judged, path), path
     return written

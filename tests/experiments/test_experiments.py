@@ -421,6 +421,16 @@ def test_shuffle_compares_changed_histories_with_those_as_they_are(run):
             assert float(row[5]) == pytest.approx(difference, abs=2e-4) and 0 <= float(row[7]) <= 1
 
 
+def test_models_that_are_trained_on_sequences_have_files_of_their_own(run):
+    arguments = ["--datasets=synthetic", "--train_on=sequences", "--num_updates=1", "--epochs=2"]
+    of_prefixes = {"shuffle-synthetic.csv", "diagnosis-views-synthetic.csv", "faithfulness-synthetic.csv"}
+    for name, *rows in (["shuffle"], ["diagnosis", "--rows", "control"], ["faithfulness"]):
+        table = f"{name}{'-views' * (name == 'diagnosis')}-synthetic-sequences"
+        _, _, output = run(name, *arguments, *rows, table=table)
+        assert ", trained on sequences" in (output / f"{table}.md").read_text(encoding="utf-8")
+    assert of_prefixes.isdisjoint(file.name for file in output.iterdir())
+
+
 def test_a_pair_of_guidance_is_an_explainer_and_random_importance_with_the_same_options():
     rows = {row.label: row for row in PLANS["guidance"].rows}
     assert len(PLANS["guidance"].pairs) == 25
@@ -519,9 +529,23 @@ def test_a_mistake_ends_in_one_line_and_status_1(run, tmp_path, capsys):
     with pytest.raises(SystemExit):
         command.main(["table1", "epochs=3"])
     assert "got epochs=3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name, allowed",
+    [
+        ("table1", "allowed are 'control', 'random', 'oracle'"),
+        ("trec", "allowed are 'BPR', 'GRU4Rec', "),
+        ("diagnosis", "allowed are 'control', 'CL4SRec', "),
+        ("shuffle", "allowed are 'control', 'CL4SRec', "),
+        ("faithfulness", "faithfulness has no rows to choose from"),
+        ("results", "results has no rows to choose from"),
+    ],
+)
+def test_an_unknown_row_is_refused_with_those_that_there_are(name, allowed, capsys):
     with pytest.raises(SystemExit):
-        command.main(["table1", "--rows", "nobody"])
-    assert "got 'nobody', allowed are 'control', 'random', 'oracle'" in capsys.readouterr().err
+        command.main([name, "--rows", "nobody"])
+    assert f"--rows: got 'nobody', {allowed}" in capsys.readouterr().err
 
 
 def test_a_spread_is_the_mean_and_the_standard_deviation():
