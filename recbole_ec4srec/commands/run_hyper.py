@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument(
         "--pruner",
         choices=("median", "halving", "none"),
-        help="with Optuna: what stops hopeless trials after their first importance update (default: median)",
+        help="with Optuna: what prunes unpromising trials after their first importance update (default: median)",
     )
     parser.add_argument(
         "--plot",

@@ -1,5 +1,5 @@
 """The search as a study of Optuna's: its storage keeps the trials, for a search that resumes and for several processes;
-its samplers draw points, its pruners stop hopeless trials."""
+its samplers draw points, its pruners prune unpromising trials."""
 
 from __future__ import annotations
 
@@ -158,8 +158,8 @@ def _objective(search: Search, trial: optuna.Trial, max_evals: int) -> float:
 
 
 def _judge(trial: optuna.Trial, trainer: Trainer, epoch: int, score: float) -> None:
-    """Stop a trial whose validation curve is hopeless: not before its first importance update is over, without updates
-    not before a fifth of all epochs, or ten of many, and not after its last epoch."""
+    """Prune a trial whose validation curve is unpromising: not before its first importance update is over, without
+    updates not before a fifth of all epochs, or ten of many, and not after its last epoch."""
     told = trial.study.trials[trial.number].intermediate_values
     for done in trainer.history:  # to its end; a training that resumes had epochs before
         if done["epoch"] - 1 not in told:

@@ -521,7 +521,9 @@ def curves(tried, monkeypatch):
 
 
 @pytest.mark.parametrize("updates, epochs", [([3, 5], 3), ([5], 5), ([], 3)])
-def test_a_hopeless_trial_is_stopped_but_never_before_its_first_update_is_over(updates, epochs, space, curves, search):
+def test_an_unpromising_trial_is_pruned_but_never_before_its_first_update_is_over(
+    updates, epochs, space, curves, search
+):
     """Updates are at the start of epochs, counted from 1; without any, a fifth of the epochs is waited for."""
     if updates:
         curves.trainer.update_epochs = updates
