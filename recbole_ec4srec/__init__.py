@@ -11,7 +11,8 @@ compat.apply()  # before RecBole is first used
 from recbole_ec4srec.config.objective import LossTerm, Operator
 from recbole_ec4srec.config.recbole_keys import register_keys
 from recbole_ec4srec.data.operators import register_operator
-from recbole_ec4srec.errors import ConfigError, DataError, NonFiniteError, RunError
+from recbole_ec4srec.errors import ConfigError, DataError, NonFiniteError, ProcessLost, RunError
+from recbole_ec4srec.explain import Explainer, register_explainer
 from recbole_ec4srec.model import CL4SRec, DuoRec, EC4SRec, EC4SRecSL, EC4SRecSSL
 from recbole_ec4srec.model.objective import register_loss
 from recbole_ec4srec.plugin.hooks import register
@@ -30,13 +31,16 @@ __all__ = [
     "EC4SRec",
     "EC4SRecSL",
     "EC4SRecSSL",
+    "Explainer",
     "LossTerm",
     "NonFiniteError",
     "Operator",
+    "ProcessLost",
     "RunError",
     "__version__",
     "allow_in_checkpoints",
     "objective_function",
+    "register_explainer",
     "register_keys",
     "register_loss",
     "register_model",

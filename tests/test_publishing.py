@@ -9,6 +9,8 @@ from conftest import ROOT
 import recbole_ec4srec
 
 WORKFLOW = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+SETUP = ConfigParser()
+SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
 STEPS = [step["run"] for job in WORKFLOW["jobs"].values() for step in job["steps"] if "run" in step]
 
 
@@ -33,12 +35,16 @@ def test_the_version_is_one():
     assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
+def test_every_folder_of_code_is_installed():
+    folders = {folder.parent.relative_to(ROOT) for folder in (ROOT / "recbole_ec4srec").glob("**/__init__.py")}
+    packages = {".".join(folder.parts) for folder in folders} | {"recbole_ec4srec.properties"}
+    assert set(SETUP["options"]["packages"].split()) == packages
+
+
 def test_what_the_package_is_published_with():
-    setup = ConfigParser()
-    setup.read(ROOT / "setup.cfg", encoding="utf-8")
-    of_page = setup["metadata"]
+    of_page = SETUP["metadata"]
     assert of_page["long_description"] == "file: README.md" and of_page["project_urls"]
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     allowed = re.search(r"Python (3\.\d+) to (3\.\d+)", readme).groups()
     listed = re.findall(r"Python :: (3\.\d+)", of_page["classifiers"])
-    assert (listed[0], listed[-1]) == allowed and setup["options"]["python_requires"] == f">={allowed[0]}"
+    assert (listed[0], listed[-1]) == allowed and SETUP["options"]["python_requires"] == f">={allowed[0]}"

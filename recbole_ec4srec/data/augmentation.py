@@ -1,9 +1,9 @@
 """Views of sequences by crop, mask and reorder: random (section 3.2) and explanation guided (section 4.3).
 
 Sequences are ``item_seq [B, L]`` (ids, padded on the right with 0) with ``item_seq_len [B]``. Every function gives an
-``(item_seq, item_seq_len)`` of the same shape and never changes its input. A view keeps the order of time, keeps
-at least one item of its sequence, and has no padding between items. All work is done on whole batches, on the device of
-the input, without waiting for it.
+``(item_seq, item_seq_len)`` of the same shape and never changes its input. A view keeps at least one item of its
+sequence and has no padding between items; all but reorder and erord+ keep the order. All work is done on whole batches,
+on the device of the input, without waiting for it.
 
 Random numbers are given, not drawn: ``noise [B, L + 1]``, uniform in [0, 1), has one for each place and in its last
 column one for the sequence. So a view depends on its noise alone, whatever the device.

@@ -47,8 +47,9 @@ def register_operator(operator: Operator) -> None:
     Its ratio key becomes a key, from 0 to 1, where it is not yet one.
 
     Raises:
-        ValueError: one of this package's has that name, or that word for the same kind of view; the kind is none; the
-            key is another's; or a guided positive one has no random one of the same word, which the warm-up needs.
+        ValueError: one of this package's has that name, or that word for the same kind of view; the kind is neither
+            positive nor negative; the key is used by something else; or a guided positive one has no random one of the
+            same word, which the warm-up needs.
     """
     if operator.kind not in (POSITIVE, NEGATIVE):
         raise ValueError(f"kind of {operator.name}: got {operator.kind!r}, allowed is {POSITIVE} or {NEGATIVE}")

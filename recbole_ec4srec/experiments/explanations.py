@@ -10,6 +10,7 @@ import torch
 from matplotlib.figure import Figure  # without pyplot, which looks for a display
 
 from recbole_ec4srec.console import show, tell
+from recbole_ec4srec.data.importance import ImportanceTable
 from recbole_ec4srec.data.synthetic import HISTORY, IMPORTANT
 from recbole_ec4srec.errors import ConfigError
 from recbole_ec4srec.experiments.plans import CONTROL, RANDOM_MASKING, Row
@@ -74,7 +75,9 @@ def faithfulness(args: Namespace) -> None:
         for name, explainer in _explainers(training):
             importance = explainer.attribute(item_seq, lengths, following, user)
             measured.setdefault(name, []).append(measure(explainer, importance, item_seq, lengths, user))
-            last.setdefault(name, []).append(last_on_top(importance, lengths))
+            table = ImportanceTable(lengths.cpu(), item_seq.shape[1])
+            table.set_rows(torch.arange(len(table)), importance.cpu())
+            last.setdefault(name, []).append(table.last_on_top_share() or 0.0)
     rows = []
     for name, of_name in measured.items():
         values = [(m.deletion_area, m.insertion_area, m.comprehensiveness, m.sufficiency) for m in of_name]
@@ -89,13 +92,6 @@ def faithfulness(args: Namespace) -> None:
     path = args.output / stem("faithfulness", dataset, train_on)
     show(write_table(path, ["explainer", *measures], rows, caption))
     _plot(path, measured)
-
-
-def last_on_top(importance: torch.Tensor, lengths: torch.Tensor) -> float:
-    """The fraction of sequences of two or more items whose last item has the largest ``importance [B, L]``."""
-    inside = torch.arange(importance.shape[1], device=importance.device) < lengths.unsqueeze(1)
-    top = torch.where(inside, importance, -torch.inf).argmax(1)
-    return (top == lengths - 1)[lengths > 1].float().mean().item()
 
 
 def _plot(path: Path, measured: dict[str, list[Faithfulness]]) -> None:

@@ -1,4 +1,4 @@
-"""The models and the encoder they share."""
+"""The models of the paper, and CL4SRec and DuoRec."""
 
 from recbole_ec4srec.model.ec4srec import CL4SRec, DuoRec, EC4SRec, EC4SRecSL, EC4SRecSSL
 

@@ -1,8 +1,5 @@
-"""What several processes (RecBole's ``--nproc``) compute together.
-
-Instances are divided among the processes, and ``DistributedDataParallel`` averages the gradients of their losses. What
-is no average over instances, the contrastive losses and the importance table, is made from what all have.
-"""
+"""Tensors of all processes (RecBole's ``--nproc``), for what is no average over instances: the contrastive losses and
+the importance table. :mod:`recbole_ec4srec.training.distributed` has the rest."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def register_loss(term: LossTerm) -> None:
 
     Raises:
         ValueError: a term of this package has that name, there is no such phase, the phase has no such view, or the key
-            is another's.
+            is used by something else.
     """
     if term.name in (REC, *(own.name for own in BUILT_IN)):
         raise ValueError(f"there is a loss named {term.name} already; give this one another name")

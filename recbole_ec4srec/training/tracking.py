@@ -1,4 +1,4 @@
-"""What tools that track experiments are told: MLflow as Weights & Biases, which RecBole knows."""
+"""Loggers for experiment trackers: one for MLflow, with the interface of RecBole's for Weights & Biases."""
 
 from __future__ import annotations
 

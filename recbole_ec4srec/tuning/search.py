@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +14,7 @@ from recbole.utils import dict2str
 
 from recbole_ec4srec.config.space import read_space, shipped_space
 from recbole_ec4srec.console import show
-from recbole_ec4srec.errors import ConfigError, printable
+from recbole_ec4srec.errors import ConfigError, RunError, require
 from recbole_ec4srec.tuning.engines import search_with_hyperopt, search_with_ray
 from recbole_ec4srec.tuning.trials import Search
 
@@ -47,7 +46,7 @@ def search(
 
     Raises:
         ConfigError: the space, the settings or a flag is refused; no trial was run.
-        SystemExit: all trials failed.
+        RunError: all trials failed.
     """
     given = {name: value for name, value in options.items() if value is not None}
     options = {"algo": "exhaustive", "max_evals": 10, "early_stop": 10, **given}
@@ -66,7 +65,7 @@ def search(
     trials.output_file.write_text("\n".join(texts), encoding="utf-8")
     if best is None:
         reason = trials.records[-1]["reason"]
-        sys.exit(printable(f"error: all {len(texts)} trials failed, see {output_file}; the last: {reason}"))
+        raise RunError(f"all {len(texts)} trials failed, see {output_file}; the last: {reason}")
     show(f"best params: {best['params']}")
     result = {key: best[key] for key in ("best_valid_score", "best_valid_result", "test_result")}
     show(f"best result: {result}")
@@ -75,8 +74,7 @@ def search(
 
 def _engine(tool: str) -> Callable[..., None]:
     package, extra = {"Optuna": ("optuna",) * 2, "Hyperopt": ("hyperopt", "tune"), "Ray": ("pyarrow", "tune")}[tool]
-    if not find_spec(package):
-        sys.exit(f"error: --tool={tool} needs {package}: pip install 'recbole_ec4srec[{extra}]'")
+    require(f"--tool={tool}", package, install=f"'recbole_ec4srec[{extra}]'")
     if tool != "Optuna":
         return search_with_ray if tool == "Ray" else search_with_hyperopt
     return importlib.import_module("recbole_ec4srec.tuning.study").search_with_optuna  # which imports optuna

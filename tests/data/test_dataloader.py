@@ -26,11 +26,11 @@ GUIDED = {
 TWO_NEGATIVES = {"loss_type": "BPR", "train_neg_sample_args": {"distribution": "uniform", "sample_num": 2}}
 
 
-def guide(e):
+def guide(e, seed=5):
     """Leave the warm-up, with made-up importance, which is given back."""
     lengths = e.train_data._dataset.item_seq_len
     table = ImportanceTable(lengths, WIDTH)
-    scores = torch.randn(len(lengths), WIDTH, generator=torch.Generator().manual_seed(5))
+    scores = torch.randn(len(lengths), WIDTH, generator=torch.Generator().manual_seed(seed))
     table.set_rows(torch.arange(len(lengths)), scores)
     e.train_data.set_importance(table)
     return table
@@ -200,16 +200,25 @@ def test_guided_views_follow_the_importance_that_was_set(experiment):
 
 
 def test_new_importance_changes_what_is_retrieved(experiment):
+    retrieved = {}
+    for seed in (5, 5, 6):
+        e = experiment("EC4SRec")
+        guide(e, seed)
+        rows = range(len(e.train_data._dataset))
+        found = epoch_of(e.train_data, rows)["sl_pos_item_id_list"]
+        assert torch.equal(retrieved.setdefault(seed, found), found)
+    assert not torch.equal(retrieved[5], retrieved[6])
+
+
+def test_the_distribution_of_retrieval_is_built_once_for_an_update(experiment):
     e = experiment("EC4SRec")
-    guide(e)
-    first = epoch_of(e.train_data, range(1))
-    before = e.train_data.views.retrieval
-    epoch_of(e.train_data, range(1))
-    # The distribution is built once per importance update, not per epoch.
-    assert e.train_data.views.retrieval is before
-    guide(e)
-    assert set(epoch_of(e.train_data, range(1)).columns) == set(first.columns)
-    assert e.train_data.views.retrieval is not before
+    built = set()
+    for _ in range(2):
+        guide(e)
+        of_epochs = [epoch_of(e.train_data, range(1)) and e.train_data.views.retrieval for _ in range(3)]
+        assert len(set(map(id, of_epochs))) == 1
+        built.add(of_epochs[0])
+    assert len(built) == 2
 
 
 @pytest.mark.parametrize("guided", [False, True])
@@ -252,11 +261,20 @@ def test_a_retrieved_sequence_is_another_users_with_the_same_next_item(experimen
     assert sorted(alone) == sorted(dataset.token2id("item_id", ["i7", "i8"]))
 
 
-def test_only_training_instances_are_retrieved(experiment):
-    e = experiment("DuoRec")
-    n = len(e.train_data._dataset)
-    epoch_of(e.train_data, range(4))
-    assert sorted(e.train_data.views.retrieval.index.by_target.tolist()) == list(range(n))
+@pytest.mark.parametrize("model", ["DuoRec", "EC4SRec"])
+def test_only_training_sequences_are_retrieved(experiment, model):
+    e = experiment(model)
+    if model == "EC4SRec":
+        guide(e)
+    stored = [
+        set(map(tuple, part._dataset[slice(None)]["item_id_list"].tolist())) for part in (e.train_data, e.test_data)
+    ]
+    rows, found = range(len(e.train_data._dataset)), set()
+    for _ in range(5):
+        found |= set(
+            map(tuple, epoch_of(e.train_data, rows)[f"{'sl' if model == 'DuoRec' else 'sl_pos'}_item_id_list"].tolist())
+        )
+    assert found <= stored[0] and stored[1] - stored[0]
 
 
 # Lengths on the host

@@ -9,6 +9,7 @@ from recbole.data.dataset import SequentialDataset
 from recbole.utils import FeatureType
 
 from recbole_ec4srec.data import EC4SRecDataset
+from recbole_ec4srec.errors import ConfigError
 
 SPLITS = pytest.mark.parametrize(
     "split",
@@ -306,6 +307,20 @@ def test_lists_of_split_files_keep_their_last_items(both, tmp_path):
             assert items == [["b", "c", "d"], ["b", "[PAD]", "[PAD]"], ["c", "a", "b"]]
             assert batch["at_seq"].tolist() == [[2, 3, 4], [2, 0, 0], [7, 8, 9]]
             assert batch["item_length"].tolist() == [3, 1, 3]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"train_on": "sequences"}, "train_on: got 'sequences', allowed is prefixes with benchmark_filename"),
+        ({"repeatable": False, "MAX_ITEM_LIST_LENGTH": 2}, "repeatable: got False, allowed is True where .*cut"),
+    ],
+)
+def test_what_needs_whole_histories_is_refused_with_files_that_are_split_already(
+    experiment, split_files, settings, message
+):
+    with pytest.raises(ConfigError, match=message):
+        experiment("EC4SRec", **split_files, **settings)
 
 
 def test_files_that_are_split_already_can_be_trained_on(experiment, split_files):

@@ -66,6 +66,11 @@ def test_of_equally_important_items_the_last_is_on_top():
     assert table_of([4.0, 1.0, 4.0, 2.0], [0.0, 0.0]).top_items().tolist() == [2, 1]
 
 
+def test_the_last_item_is_on_top_of_three_of_five_sequences_of_two_or_more():
+    table = table_of([0.1, 0.2], [0.3, 0.2, 0.1], [0.5], [-2.0, -3.0, -1.0], [0.2, 0.1], [4.0, 1.0, 4.0])
+    assert table.last_on_top_share() == pytest.approx(3 / 5)
+
+
 def test_changed_share_counts_the_instances_with_another_top_item():
     before = table_of([1.0, 2.0], [3.0], [4.0, 5.0, 6.0], [1.0, 0.0])
     after = table_of([9.0, 2.0], [0.0], [4.0, 7.0, 6.5], [2.0, 1.0])

@@ -17,7 +17,7 @@ from recbole_ec4srec.data import synthetic
 from recbole_ec4srec.experiments import __main__ as command
 from recbole_ec4srec.experiments import progress, records, training, warmup
 from recbole_ec4srec.experiments.diagnosis import representations, similarities
-from recbole_ec4srec.experiments.explanations import last_on_top, precision_and_reciprocal_rank
+from recbole_ec4srec.experiments.explanations import precision_and_reciprocal_rank
 from recbole_ec4srec.experiments.plans import PLANS
 from recbole_ec4srec.experiments.tables import spread
 from recbole_ec4srec.training.trainer import EC4SRecTrainer
@@ -361,11 +361,6 @@ def test_precision_and_reciprocal_rank_by_hand():
     scores = torch.tensor([[0.9, 0.8, 0.1, 0.7, 0.0], [0.9, 0.8, 0.7, 0.1, 0.2]])
     # The first three are items 1, 2, 4, of which two are important, and items 1, 2, 3, of which the third is.
     assert precision_and_reciprocal_rank(scores, important) == pytest.approx(((2 + 1) / 6, (1 + 1 / 3) / 2))
-
-
-def test_the_last_item_is_on_top_of_half_of_the_sequences_of_two_or_more():
-    importance = torch.tensor([[0.1, 0.2, 9.0], [0.3, 0.2, 0.1], [0.5, 9.0, 9.0], [-2.0, -3.0, -1.0], [0.2, 0.1, 9.0]])
-    assert last_on_top(importance, torch.tensor([2, 3, 1, 3, 2])) == 0.5  # what is beyond the length is padding
 
 
 def test_faithfulness_writes_a_table_the_curves_and_a_figure(run):

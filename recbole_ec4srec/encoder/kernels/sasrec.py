@@ -1,8 +1,8 @@
 """RecBole's SASRec, its modules and weights as they are, computed without most of the padding.
 
-The same numbers as ``SASRec.forward`` in evaluation mode, up to rounding. All tokens of a batch are the rows of one
-matrix for everything that works token by token, and only attention is computed group by group. Of the last layer only
-the last position of each sequence is read, so only that is computed.
+The same numbers as ``SASRec.forward`` up to rounding (in training: with other draws of dropout). All tokens of a batch
+are the rows of one matrix for everything that works token by token, and only attention is computed group by group. Of
+the last layer only the last position of each sequence is read, so only that is computed.
 
 Shapes: N sequences of a batch, in groups of n sequences of w positions; d dimensions. ``layer`` and ``attention`` are
 RecBole's ``TransformerLayer`` and ``MultiHeadAttention``.
