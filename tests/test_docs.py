@@ -279,7 +279,7 @@ def diagnosis(recorded, kind, rows, columns):
 
 
 def test_figures_of_the_findings_are_those_of_the_records(recorded):
-    beauty, views, losses, figure5, figure3, movies = (rows for _, rows in tables(ROOT / "docs" / "findings.md"))
+    beauty, views, losses, shuffled, figure5, figure3, movies = (rows for _, rows in tables(ROOT / "docs" / "findings.md"))
     first_update = str(update_schedule(150, 5, [])[0])
     found = [
         *differences(recorded, beauty, "table3-amazon-beauty", "NDCG@10"),
@@ -294,6 +294,15 @@ def test_figures_of_the_findings_are_those_of_the_records(recorded):
             (["alignment"], ["uniformity of sequences"]),
         ),
     ]
+    for model, ranked, *cells in shuffled:
+        place = f"{model}; {ranked.replace('all items', 'all items ranked')}; "
+        columns = [f"{place}as they are; NDCG@10"]
+        for change in ("all but the last item shuffled", "the last item alone"):
+            columns += [f"{place}{change}; {column}" for column in ("difference in NDCG@10", "p, Holm")]
+        found += [
+            (model, cell, recorded.cell("shuffle-amazon-beauty-sequences", column))
+            for cell, column in zip(cells, columns)
+        ]
     for model, *cells in movies:
         row = recorded.row("table3-ml-100k", model)
         guided = first_update if model.startswith("EC4SRec") else ""
