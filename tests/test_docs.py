@@ -279,7 +279,8 @@ def diagnosis(recorded, kind, rows, columns):
 
 
 def test_figures_of_the_findings_are_those_of_the_records(recorded):
-    beauty, views, losses, shuffled, figure5, figure3, movies = (rows for _, rows in tables(ROOT / "docs" / "findings.md"))
+    of_page = (rows for _, rows in tables(ROOT / "docs" / "findings.md"))
+    beauty, views, losses, shuffled, figure5, figure3, movies = of_page
     first_update = str(update_schedule(150, 5, [])[0])
     found = [
         *differences(recorded, beauty, "table3-amazon-beauty", "NDCG@10"),

@@ -1,7 +1,7 @@
 """docs/keys.md has every key, as ``tools/keys_page.py`` writes it."""
 
 from conftest import ROOT
-from keys_page import DESCRIPTIONS, RULES, page
+from keys_page import LINKS, RULES, described, page
 
 from recbole_ec4srec.config.keys import KEYS
 from recbole_ec4srec.config.objective import ADDED_DEFAULTS
@@ -9,9 +9,10 @@ from recbole_ec4srec.config.objective import ADDED_DEFAULTS
 
 def test_every_key_is_described_once():
     """A key that came with a loss term or an operator has its default and its meaning there."""
-    described = [key for keys in DESCRIPTIONS.values() for key in keys]
-    assert sorted(described) == sorted(set(RULES) - set(ADDED_DEFAULTS))
-    assert set(KEYS) - set(ADDED_DEFAULTS) <= set(described)
+    keys = [key for section in described().values() for key in section]
+    assert sorted(keys) == sorted(set(RULES) - set(ADDED_DEFAULTS))
+    assert set(KEYS) - set(ADDED_DEFAULTS) <= set(keys)
+    assert set(LINKS) <= set(keys)
 
 
 def test_the_page_of_keys_is_current():
