@@ -1,7 +1,7 @@
 """The package as it would be published: source archive and wheel, and the wheel alone in an empty folder.
 
-``python tools/check_wheel.py`` builds both, has twine check them, installs the wheel in a new virtual environment, and there
-trains, evaluates and searches, and asks every command for its help. It needs the extra ``dev``.
+``python tools/check_wheel.py`` builds both, has twine check them, installs the wheel in a new virtual environment, and
+there trains, evaluates and searches, and asks every command for its help. It needs the extra ``dev``.
 """
 
 from __future__ import annotations
