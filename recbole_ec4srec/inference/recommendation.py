@@ -13,13 +13,16 @@ from tqdm import tqdm
 from recbole_ec4srec.inference.histories import Histories, histories_of
 from recbole_ec4srec.inference.trained import TrainedModel
 
+#: Scores of all items that are held at a time, 1 GiB.
+SCORES_AT_A_TIME = 1 << 28
+
 
 def recommend(
     trained: TrainedModel,
     histories: Any,
     topk: int = 10,
     filter_seen: bool = False,
-    batch_size: int = 4096,
+    batch_size: int | None = None,
     show_progress: bool = False,
 ) -> tuple[Any, dict]:
     """The ``topk`` items with the highest scores for every user of ``histories``, whether the model knows the user or
@@ -31,7 +34,8 @@ def recommend(
             :func:`~recbole_ec4srec.inference.read_histories`. Items that the model does not know are left out; a user
             of whom none is left gets nothing.
         filter_seen: leave out what the user has had.
-        batch_size: histories scored at a time; changes memory, not the result.
+        batch_size: histories scored at a time; changes memory, not the result. By default 4096, or as many as have
+            :data:`SCORES_AT_A_TIME` scores, if these are fewer.
 
     Returns:
         ``user, rank, item, score``, a row for each recommendation, in a data frame of the same kind, users as they were
@@ -55,6 +59,7 @@ def recommend(
     lengths = np.bincount(user, minlength=len(users))
     served = np.flatnonzero(lengths)
     counts["left_out"] = len(users) - len(served)
+    batch_size = batch_size or max(1, min(4096, SCORES_AT_A_TIME // len(trained.items)))
     topk, ends = min(topk, len(trained.items) - 1), np.cumsum(lengths)
     index, score = np.zeros((len(served), topk), dtype=np.int64), np.zeros((len(served), topk), dtype=np.float32)
     for first in tqdm(range(0, len(served), batch_size), desc="Recommend", unit="batch", disable=not show_progress):

@@ -77,6 +77,18 @@ def test_recommendations_are_those_of_recbole(checkpoint, model):
     assert (table["item"].to_numpy() == dataset.id2token(dataset.iid_field, items.numpy()).ravel()).mean() > 0.99
 
 
+def test_with_many_items_fewer_histories_are_scored_at_a_time(checkpoint, monkeypatch):
+    trained = TrainedModel(checkpoint()[0])
+    histories = long_form(**{f"u{number}": f"i{number} i{number + 3}" for number in range(9)})
+    whole, sizes, scores = recommend(trained, histories)[0], [], trained.scores
+    monkeypatch.setattr(trained, "scores", lambda batch, seen=None: sizes.append(len(batch)) or scores(batch, seen))
+    for allowed, expected in ((4 * len(trained.items), [4, 4, 1]), (1, [1] * 9)):
+        monkeypatch.setattr("recbole_ec4srec.inference.recommendation.SCORES_AT_A_TIME", allowed)
+        pd.testing.assert_frame_equal(recommend(trained, histories)[0], whole)
+        assert sizes == expected
+        sizes.clear()
+
+
 def test_users_and_items_that_nobody_has_seen(checkpoint):
     trained = TrainedModel(checkpoint()[0])
     histories = long_form(stranger="i3 nothing i7", nobody="nothing else", other="i3 i7")
