@@ -22,17 +22,20 @@ RECORDED, RUNNING, BEGUN, MISSING = STATES = ("recorded", "running", "begun", "m
 
 
 def status(args: Namespace) -> None:
-    """Print a line for each table and figure and each data set, and one for all trainings, of which some are shared.
+    """Print a line for each table and figure and each of its data sets, and one for all trainings, of which some are
+    shared. A data set of which no table is, is taken for one of each.
 
     A training runs if its state in ``--work`` is younger than two of its epochs. Hours are those of one training after
     the other, by the records of the same model, or else of all models, on the data set in the same mode; what a
     training that was begun has taken is taken off.
     """
-    hours = _Hours(records.read_all(args.output))
+    hours, named = _Hours(records.read_all(args.output)), {of for plan in PLANS.values() for of in plan.datasets}
     every_run: dict[str, Run] = {}
     rows = []
     for plan in PLANS.values():
         for dataset in args.datasets or plan.datasets:
+            if dataset in named and dataset not in plan.datasets:
+                continue
             of_label = plan.runs(dataset, args.seeds, args.settings)
             runs = {run.name: run for of_row in of_label.values() for run in of_row}
             every_run = {**runs, **every_run}  # under its first label
