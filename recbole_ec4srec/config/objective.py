@@ -126,10 +126,13 @@ def loss_weights(config: Mapping[str, Any], guided: bool) -> dict[str, float]:
     """Weights of the terms that take part in a phase, by name; terms of weight 0 are left out.
 
     Before the first importance update (``guided=False``): those that ``warmup`` names, ``cl`` (Eq. 3) and ``sl``
-    (Eq. 4); after it: ``cl_pos``, ``cl_neg`` (section 4.4.1) and ``sl_pos`` (Eq. 8), as in Eq. 6, 7 and 9.
+    (Eq. 4); after it: ``cl_pos``, ``cl_neg`` (section 4.4.1) and ``sl_pos`` (Eq. 8), as in Eq. 6, 7 and 9. With
+    ``view_loss: recommendation`` negative views take no part.
     """
     phase = GUIDED if guided else WARM_UP
     terms = [term for term in LOSSES.values() if term.phase == phase and (guided or term.name in config["warmup"])]
+    if "view_loss" in config and config["view_loss"] == "recommendation":
+        terms = [term for term in terms if NEGATIVE_VIEW not in term.views and {*term.views} - {ANCHOR}]
     return {term.name: term.weight(config) for term in terms if term.weight(config) > 0}
 
 

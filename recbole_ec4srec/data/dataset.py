@@ -207,8 +207,9 @@ class EC4SRecDataset(SequentialDataset):
         """RecBole's user-item matrix: the next item of every instance, and the first item of each user in it."""
         if self.history is None:
             return super().inter_matrix(form, value_field)
-        first = self.inter_feat[self.item_list_length_field] == 1
-        start = self.inter_feat[WINDOW_START][first]
+        user, start = self.inter_feat[self.uid_field], self.inter_feat[WINDOW_START]
+        of_user = torch.full((self.user_num,), len(self.history)).scatter_reduce_(0, user, start, "amin")
+        start = start[(self.inter_feat[self.item_list_length_field] == 1) & (start == of_user[user])]
         both = {
             field: torch.cat([self.inter_feat[field], self.history[field][start]])
             for field in self.history

@@ -55,11 +55,12 @@ def _exact(dataset, file, rounded):
         encoding=encoding_of(file, dataset.config["encoding"]),
         engine="python",
     ).iloc[:, 0]
-    try:
-        exact = np.array([Decimal(value) for value in text], dtype=object)
-    except (InvalidOperation, TypeError):  # a time is missing, which the checks of the data tell
+    if text.isna().any():  # which the checks of the data tell
         return rounded
-    return exact
+    try:
+        return np.array([Decimal(value) for value in text], dtype=object)
+    except InvalidOperation:  # no number, which they tell, too
+        return rounded
 
 
 def remove_duplication(original: Callable, dataset: Dataset) -> None:

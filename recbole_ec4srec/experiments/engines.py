@@ -64,8 +64,8 @@ class OneByOne:
         run = self._next.pop()
         try:
             what: dict | Exception = train(run, self._work, lambda trainer: told(run, Epoch.of(trainer)))
-        except RunError as error:
-            what = error
+        except Exception as error:
+            what = _reason(error)
         told(run, what)
 
     def stop(self) -> None:
@@ -123,8 +123,12 @@ def _work(run: Run, work: Path, threads: int, pipe: connection.Connection) -> No
     try:
         what: dict | Exception = train(run, work, lambda trainer: pipe.send(Epoch.of(trainer)))
     except Exception as error:
-        what = error if isinstance(error, RunError) else RunError(f"{type(error).__name__}: {error}")
+        what = _reason(error)
     pipe.send(what)
+
+
+def _reason(error: Exception) -> RunError:
+    return error if isinstance(error, RunError) else RunError(f"{type(error).__name__}: {error}")
 
 
 def _how(exitcode: int | None) -> str:

@@ -24,6 +24,7 @@ from recbole_ec4srec.config.properties import properties_dir
 from recbole_ec4srec.config.variants import VARIANTS
 from recbole_ec4srec.storage.atomic import replacing
 from recbole_ec4srec.storage.settings import EXECUTION_KEYS, plain_settings
+from recbole_ec4srec.version import __version__
 
 #: What a training depends on, of the checkout.
 SOURCES = (Path(__file__).resolve().parent.parent, properties_dir())
@@ -127,10 +128,19 @@ def made(run: Run, config: Config, **results: Any) -> dict[str, Any]:
         "seed": run.seed,
         "settings": {key: value for key, value in run.settings.items() if key not in EXECUTION_KEYS},
         **results,
-        "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
+        "versions": {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}},
         "threads": torch.get_num_threads(),
         "config": plain_settings(config),
     }
+
+
+def _version(package):
+    if package == "recbole_ec4srec":
+        return __version__
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def write(folder: Path, run: Run, record: dict[str, Any]) -> None:
@@ -160,6 +170,7 @@ def commit(folders: Sequence[Path] = SOURCES) -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", "--", folders[0])  # not a repository that the package only lies in
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--", *folders) else "")
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
+from recbole_ec4srec.errors import DataError
 from recbole_ec4srec.experiments.records import metric_of, ranks
 
 
@@ -46,14 +48,15 @@ def compare(records: Sequence[dict], others: Sequence[dict], metric: str) -> Com
         None if they have no seed in common.
 
     Raises:
-        ValueError: they were tested on different users.
+        DataError: they are of different data.
     """
     by_seed = [{record["seed"]: ranks(record) for record in side} for side in (records, others)]
     seeds = sorted(set(by_seed[0]) & set(by_seed[1]))
     if not seeds:
         return None
-    if len({len(side[seed]) for side in by_seed for seed in seeds}) > 1:
-        raise ValueError("the records are of different numbers of test users and cannot be paired")
+    data = {json.dumps(record["data"]) for side in (records, others) for record in side if record.get("data")}
+    if len(data) > 1 or len({len(side[seed]) for side in by_seed for seed in seeds}) > 1:
+        raise DataError("the records are of different users or interactions and cannot be paired")
     ours, theirs = (np.stack([metric_of(side[seed], metric) for seed in seeds]) for side in by_seed)
     of_users, of_seeds = (ours - theirs).mean(0), (ours - theirs).mean(1)
     low, high = stats.ttest_1samp(of_users, 0).confidence_interval()

@@ -138,7 +138,7 @@ def _minutes(record: dict) -> float:
 
 def _metric_cells(paper: dict, dataset: str, label: str, split: str, metric: str, records: list[dict]) -> list[str]:
     """Our value, and beside it the ``paper``'s and the difference, if it has any; empty cells for what there is not."""
-    ours = [metric_value(record, split, metric) for record in records]
+    ours = [metric_value(record, split, metric) for record in records if metric in record[split]]
     cells = [spread(ours) if ours else ""]
     if paper:
         theirs = paper.get(dataset, {}).get((label.removesuffix(", tuned"), metric))  # the paper's are tuned

@@ -48,6 +48,7 @@ class Training:
         results: after :meth:`fit`, under each protocol its ``best_epoch``, ``valid``, ``test`` and :meth:`ranks`.
 
     Raises:
+        ConfigError: it is not evaluated by full ranking, or never.
         Refused: the model cannot be trained on the data set.
     """
 
@@ -55,6 +56,7 @@ class Training:
         quiet = {"show_progress": False, "state": "WARNING", "seed": run.seed}
         self.run, self.config = run, Config(run.model, run.dataset, config_dict={**run.settings, **quiet, **settings})
         config = self.config
+        _check_evaluation(config)
         if run.model == "S3Rec" and not Path(config["data_path"], f"{run.dataset}.item").is_file():
             attribute = config["item_attribute"]
             raise Refused(f"S3Rec predicts attributes of items: {run.dataset}.item needs item_id and {attribute}")
@@ -139,6 +141,16 @@ class Training:
             parts.append(torch.stack([user, rank]).cpu())
         user, rank = torch.cat(parts, 1)
         return rank[user.argsort()].numpy()
+
+
+def _check_evaluation(config):
+    for mode in config["eval_args"]["mode"].values():
+        if mode != "full":
+            raise ConfigError(
+                f"eval_args: got mode {mode!r}, allowed in an experiment is full: it records ranks of all items"
+            )
+    if config["eval_step"] < 1:
+        raise ConfigError(f"eval_step: got {config['eval_step']}, allowed in an experiment is 1 or more")
 
 
 def train(

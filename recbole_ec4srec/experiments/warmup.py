@@ -12,13 +12,16 @@ import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import torch
 from recbole.trainer import Trainer
 from recbole.utils import early_stopping
 
+from recbole_ec4srec.config.keys import KEYS
 from recbole_ec4srec.config.objective import GUIDED
+from recbole_ec4srec.config.rules import check
 from recbole_ec4srec.config.schedule import update_schedule
 from recbole_ec4srec.config.variants import VARIANTS
 from recbole_ec4srec.experiments.records import Run, properties
@@ -94,11 +97,13 @@ def waits(run: Run, training: Iterable[Run], work: Path) -> bool:
     return False
 
 
+@cache
 def _name_and_end(run):
     """What the warm-ups of a run and of others are told apart by, and its last epoch; 0 where there is none."""
     if run.model not in VARIANTS:
         return "", 0
     settings = {**properties("model/EC4SRec.yaml"), **VARIANTS[run.model], **run.settings}
+    settings["update_epochs"] = check("update_epochs", settings["update_epochs"], KEYS["update_epochs"])
     updates = update_schedule(*(settings[key] for key in ("epochs", "num_updates", "update_epochs")))
     return _file(run, Path(), 0).name, updates[0] - 1 if updates else 0
 

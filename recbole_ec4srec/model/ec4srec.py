@@ -13,7 +13,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.model.loss import BPRLoss
 from torch import Tensor
 
-from recbole_ec4srec.config.objective import ANCHOR, LOSSES, NEGATIVE_VIEW, loss_weights, same_target, views_of
+from recbole_ec4srec.config.objective import ANCHOR, LOSSES, loss_weights, same_target, views_of
 from recbole_ec4srec.data.dataloader import PLACE, WINDOW, TrainingBatch
 from recbole_ec4srec.encoder.backbone import Backbone
 from recbole_ec4srec.model.collectives import gather, mean
@@ -121,8 +121,7 @@ class EC4SRec(SequentialRecommender):
         """Positive views as more training data: the L_rec of each with its instance's next item, not the paper's."""
         for name in names:
             own = [view for view in LOSSES[name].views if view != ANCHOR]
-            if own and NEGATIVE_VIEW not in own:
-                yield name, sum(self._recommendation_loss(encoded[view], interaction) for view in own) / len(own)
+            yield name, sum(self._recommendation_loss(encoded[view], interaction) for view in own) / len(own)
 
     def _recommendation_loss(self, encoded, interaction):
         """L_rec: Eq. 2 over all items, or RecBole's BPR loss."""

@@ -17,6 +17,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any, Callable
 
+import numpy as np
 import recbole.data.dataset
 import recbole.trainer
 import yaml
@@ -117,8 +118,11 @@ def load_config_files(original: Callable, config: Config, files: list[str] | Non
 
 
 def convert_config_dict(original: Callable, config: Config, given: dict[str, Any]) -> dict[str, Any]:
-    """Settings whose texts are evaluated; a text stays a text if that fails in a way that RecBole does not expect."""
+    """Settings whose texts are evaluated; a text stays a text if that fails in a way that RecBole does not expect.
+    Numbers of numpy are Python's: settings are written to files, and random number generators take no others."""
     for key, value in given.items():
+        if isinstance(value, np.generic):
+            given[key] = value = value.item()
         with suppress(Exception):
             given[key] = original(config, {key: value})[key]
     return given

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 #: Settings that say where and how a training is computed, not what.
 EXECUTION_KEYS = (
     "data_path",
@@ -41,9 +43,16 @@ def plain_settings(config: Any) -> dict[str, Any]:
 def as_json(value: Any) -> str | None:
     """JSON with sorted keys; None if JSON cannot hold the value."""
     try:
-        return json.dumps(value, sort_keys=True, allow_nan=False)
+        return json.dumps(value, sort_keys=True, allow_nan=False, default=_of_numpy)
     except (TypeError, ValueError):  # RecBole's own objects, which follow from the rest
         return None
+
+
+def _of_numpy(value):
+    """Called for what JSON does not know: a number of numpy as Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError
 
 
 def differences(theirs: dict, here: dict) -> str:

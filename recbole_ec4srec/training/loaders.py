@@ -12,6 +12,8 @@ from recbole.data.dataloader import AbstractDataLoader
 from recbole.data.dataset import Dataset
 from torch.utils.data.distributed import DistributedSampler
 
+from recbole_ec4srec.config.keys import SEQUENCES
+from recbole_ec4srec.data.dataloader import SequencesTrainDataLoader
 from recbole_ec4srec.errors import DataError
 from recbole_ec4srec.model.collectives import rank_and_size
 from recbole_ec4srec.storage.settings import differences
@@ -50,6 +52,9 @@ def load_split_dataloaders(original: Callable, config: Config) -> Sequence[Abstr
     saved = None if rank_and_size()[1] > 1 else original(config)
     if saved and any(isinstance(loader.sampler, DistributedSampler) for loader in saved):
         getLogger().warning("saved dataloaders are not used: they are those of one of several processes")
+        return None
+    if saved and isinstance(saved[0], SequencesTrainDataLoader) != (config["train_on"] == SEQUENCES):
+        getLogger().warning("saved dataloaders are not used: they are of another train_on")
         return None
     return saved
 

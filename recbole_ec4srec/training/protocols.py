@@ -26,7 +26,7 @@ from recbole.utils import calculate_valid_score, early_stopping
 from torch import Tensor
 
 from recbole_ec4srec.data.seen import leaves_out_seen
-from recbole_ec4srec.errors import ConfigError
+from recbole_ec4srec.errors import ConfigError, DataError
 from recbole_ec4srec.storage.settings import plain
 from recbole_ec4srec.training.resume import Resumable, best_epoch
 
@@ -172,6 +172,11 @@ class Judged(Resumable):
 
     def _full_sort_batch_eval(self, batched_data: tuple) -> tuple:
         _, seen, _, _ = batched_data
+        if seen is None:
+            raise DataError(
+                f"dataloaders_save_path: {self.config['dataset']} has loaders that save_dataloaders left, without what "
+                "the users had before; remove the file, or set another checkpoint_dir"
+            )
         interaction, scores, row, item = self.scores(batched_data, ALL)
         if self.own == ALL:  # in place: scores are the largest tensor there is
             of_seen = scores[seen]

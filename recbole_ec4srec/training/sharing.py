@@ -34,12 +34,19 @@ _ARRAYS, _REST = "arrays", "rest"
 
 
 def create_dataset(original: Callable, config: Config) -> Dataset:
-    """RecBole's function; of the processes of a machine the first reads the files.
+    """RecBole's function; of the processes of a machine the first reads the files. What ``save_dataset`` left has the
+    settings of this training, not those that it was saved with.
 
     Raises:
         DataError: the data cannot be read.
     """
-    return of_machine(lambda: original(config), config)
+
+    def read() -> Dataset:
+        dataset = original(config)
+        dataset.config = config
+        return dataset
+
+    return of_machine(read, config)
 
 
 def prepare(original: Callable, config: Config, dataset: Dataset) -> Sequence[AbstractDataLoader]:

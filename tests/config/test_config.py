@@ -4,6 +4,7 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import recbole
 import yaml
@@ -21,6 +22,7 @@ from recbole_ec4srec.config.properties import properties_dir
 from recbole_ec4srec.config.schedule import update_schedule
 from recbole_ec4srec.config.variants import VARIANTS
 from recbole_ec4srec.encoder.backbone import backbone_class
+from recbole_ec4srec.storage.settings import as_json, plain_settings
 
 # (key, what is given, what is kept)
 GOOD = [
@@ -398,6 +400,18 @@ def test_any_settings_are_either_normalised_or_refused(model, given):
 @pytest.mark.filterwarnings("ignore::SyntaxWarning")
 def test_any_text_of_the_command_line_is_a_value_or_stays_a_text(text):
     assert list(Config._convert_config_dict(None, {"tau": text})) == ["tau"]
+
+
+def test_numbers_of_numpy_are_pythons(make_config):
+    config = make_config("EC4SRec", seed=np.int64(7), train_batch_size=np.int64(64), tau=np.float32(0.5))
+    assert [type(config[key]) for key in ("seed", "train_batch_size", "tau")] == [int, int, float]
+    assert plain_settings(config)["tau"] == 0.5
+
+
+def test_settings_that_hold_numbers_of_numpy_are_told_apart():
+    first, second = (as_json({"topk": [np.int64(number)]}) for number in (1, 2))
+    assert (first, second) == ('{"topk": [1]}', '{"topk": [2]}')
+    assert as_json(object()) is None
 
 
 # --- console commands -------------------------------------------------------------------------------------------------

@@ -247,6 +247,14 @@ def test_training_does_not_change_the_stored_sequences(experiment, model):
     assert fingerprint(e.train_data._dataset) == before
 
 
+def test_the_interaction_matrix_of_training_on_sequences_is_the_same(experiment):
+    matrices = [
+        experiment("EC4SRec", train_on=train_on, MAX_ITEM_LIST_LENGTH=3).train_data._dataset.inter_matrix().toarray()
+        for train_on in ("prefixes", "sequences")
+    ]
+    assert matrices[0].sum() > 0 and np.array_equal(*matrices)
+
+
 # Files that are split already (benchmark_filename) come with their windows.
 
 

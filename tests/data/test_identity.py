@@ -168,6 +168,16 @@ def test_a_data_set_that_an_earlier_version_saved_is_refused(shop, tmp_path):
         train(shop())
 
 
+def test_what_was_saved_is_not_trained_on_in_another_way(shop):
+    fresh = {train_on: train(shop(), train_on=train_on)["test_result"] for train_on in ("prefixes", "sequences")}
+    assert fresh["prefixes"] != fresh["sequences"]
+    for saved, other in (fresh, reversed(fresh)):
+        for key in ("save_dataset", "save_dataloaders"):
+            settings = {"checkpoint_dir": f"{key}-{saved}", "seed": 2020}
+            train(shop(), train_on=saved, **{key: True}, **settings)
+            assert train(shop(), train_on=other, **settings)["test_result"] == fresh[other]
+
+
 @pytest.mark.slow
 def test_several_processes_save_no_share_of_the_data(shop, tmp_path):
     settings = {**QUICK, "data_path": shop(), "update_epochs": [2], "ddp_backend": "gloo", "port": "5699"}

@@ -7,6 +7,8 @@ import pytest
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 
+from recbole_ec4srec.errors import DataError
+
 COLUMNS = {"inter": ["user_id", "item_id", "timestamp"]}
 LEAVE_ONE_OUT = {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"}
 TIMES = {
@@ -60,6 +62,18 @@ def sequences(model, folder, **settings):
 def test_sequences_are_in_the_order_of_the_files_times(model, times, tmp_path):
     expected = write(tmp_path, TIMES[times], shuffled=times != "newest first")
     assert sequences(model, tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [("", "timestamp is missing .* the first on line 482"), ("soon", "line 482 has 'soon' as timestamp")],
+)
+def test_a_time_that_is_missing_among_large_ones_is_refused_with_its_line(tmp_path, missing, message):
+    write(tmp_path, TIMES["nanoseconds"])
+    file = tmp_path / "shop" / "shop.inter"
+    file.write_text(file.read_text() + f"u0\ti1\t{missing}\n")
+    with pytest.raises(DataError, match=f"shop.inter: {message}"):
+        sequences("EC4SRec", tmp_path)
 
 
 @pytest.mark.parametrize("model", ["EC4SRec", "SASRec"])

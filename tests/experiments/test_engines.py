@@ -11,7 +11,7 @@ import pytest
 from conftest import SMALL
 
 from recbole_ec4srec.errors import ConfigError, RunError
-from recbole_ec4srec.experiments import records, runner, warmup
+from recbole_ec4srec.experiments import engines, records, runner, warmup
 from recbole_ec4srec.experiments.engines import Died, Processes
 from recbole_ec4srec.experiments.on_ray import train_on_ray
 from recbole_ec4srec.experiments.progress import Epoch
@@ -167,3 +167,19 @@ def test_words_of_a_worker_of_ray_are_no_settings(make_run, tmp_path, monkeypatc
     monkeypatch.setattr(sys, "argv", ["default_worker.py", "--startup-token=2", "--worker-launch-time-ms=17957"])
     records.write(options(tmp_path, "b").output, run, train_on_ray(run, tmp_path / "work-b", os.getcwd(), told))
     assert recorded(options(tmp_path), [run]) == recorded(options(tmp_path, "b"), [run])
+
+
+def test_an_error_that_nobody_foresaw_ends_one_training_and_not_the_others(make_run, tmp_path, monkeypatch):
+    failing, other = make_run("CL4SRec"), make_run("DuoRec")
+    made = engines.train
+
+    def train(run, *given):
+        if run == failing:
+            raise MemoryError("no more")
+        return made(run, *given)
+
+    monkeypatch.setattr(engines, "train", train)
+    args = options(tmp_path)
+    with pytest.raises(RunError, match="1 of 2 trainings failed: CL4SRec, tiny, seed 1: MemoryError: no more"):
+        record_missing([failing, other], args)
+    assert records.exists(args.output, other)

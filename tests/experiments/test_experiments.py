@@ -570,6 +570,45 @@ def test_a_record_has_the_commit_marked_where_the_package_differs_from_it(tmp_pa
     assert records.commit((package, properties)) == clean
 
 
+def test_in_a_repository_that_the_package_only_lies_in_a_record_has_no_commit(tmp_path):
+    package = tmp_path / "environment" / "package"
+    package.mkdir(parents=True)
+    (package / "file").write_text("installed")
+    (tmp_path / ".gitignore").write_text("environment/\n")
+    for words in (["init", "-q"], ["add", "."], ["-c", "user.name=a", "-c", "user.email=b", "commit", "-qm", "theirs"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    assert records.commit((package,)) is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (
+            "--eval_args={split: {LS: valid_and_test}, order: TO, mode: uni20}",
+            "error: eval_args: got mode 'uni20', allowed in an experiment is full",
+        ),
+        ("--eval_step=0", "error: eval_step: got 0, allowed in an experiment is 1 or more"),
+    ],
+)
+def test_an_evaluation_that_makes_no_record_is_refused_before_training(run, capsys, setting, message):
+    with pytest.raises(SystemExit):
+        run("table5", setting, "--train", "--datasets=synthetic", "--rows", "CL4SRec")
+    assert message in capsys.readouterr().err
+
+
+def test_a_metric_that_was_not_asked_for_is_an_empty_cell(run):
+    of_five = ["--topk=[5]", "--valid_metric=NDCG@5", "--num_updates=1"]
+    _, rows, _ = run("figure5", "--train", "--datasets=synthetic", "--rows", "CL4SRec", *of_five)
+    assert [row[1] != "" for row in rows if row[0] == "CL4SRec"] == [True]
+    _, rows, _ = run("search", "--datasets=synthetic", "--rows", "CL4SRec", *of_five)
+    assert [row[:3] for row in rows] == [["CL4SRec", "", ""]]
+
+
+def test_one_epoch_can_be_given_for_the_updates(run):
+    arguments = ["--datasets=synthetic", "--rows", "EC4SRec, random", "EC4SRec, saliency"]
+    run("guidance", "--train", *arguments, "--update_epochs=2")
+
+
 def test_no_two_rows_of_table_4_are_the_same_run():
     runs = [run.name for (run,) in PLANS["table4"].runs("amazon-beauty", [1], {}).values()]
     assert len(set(runs)) == len(runs) == 18

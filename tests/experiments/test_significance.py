@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from recbole_ec4srec.errors import DataError
 from recbole_ec4srec.experiments.records import pack
 from recbole_ec4srec.experiments.significance import compare, holm
 
@@ -46,8 +47,17 @@ def test_a_model_does_not_differ_from_itself():
 
 def test_no_common_seed_and_other_users():
     assert compare([record(1, [1, 2])], [record(2, [1, 2])], "hit@5") is None
-    with pytest.raises(ValueError, match="different numbers of test users"):
+    with pytest.raises(DataError, match="different users"):
         compare([record(1, [1, 2])], [record(1, [1, 2, 3])], "hit@5")
+
+
+def test_records_of_other_data_are_not_compared():
+    one, other, old = (
+        {**record(1, [1, 2, 3]), "data": data} for data in ({"users": "3 (a)"}, {"users": "3 (b)"}, None)
+    )
+    with pytest.raises(DataError, match="different users or interactions"):
+        compare([one], [other], "hit@5")
+    assert compare([one], [old], "hit@5").difference == 0  # the first versions kept no fingerprint
 
 
 def test_holm_by_hand():

@@ -80,6 +80,7 @@ def test_views_as_more_data_are_weighted_recommendation_losses(experiment):
             encoded = model(batch[prefix + model.ITEM_SEQ], batch[prefix + model.ITEM_SEQ_LEN])
             return nn.functional.cross_entropy(model.backbone.score_all(encoded), batch[model.POS_ITEM_ID])
 
+        assert not any(column.startswith("cl_neg") for column in batch.columns)
         parts = model.calculate_loss(batch)
         assert parts.names == ("rec", *expected)
         rec, *losses = parts

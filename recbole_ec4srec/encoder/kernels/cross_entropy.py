@@ -27,7 +27,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_weight = torch.zeros(weight.shape[::-1], device=device) if any(ctx.needs_input_grad) else None
         for h, positive in zip(hidden.split(size), target.split(size)):
             scores = product(h, weight)  # [b, n_items]
-            dtype, scores = scores.dtype, scores.float()
+            # In half precision an error of about 1 / (rows · items) is 0, and the loss is scaled only afterwards.
+            dtype = torch.float32 if scores.dtype == torch.float16 else scores.dtype
+            scores = scores.float()
             positive = positive.unsqueeze(1)  # [b, 1], as those below
             positive_score = scores.gather(1, positive)
             highest = scores.amax(1, keepdim=True)
@@ -37,18 +39,21 @@ class _LinearCrossEntropy(torch.autograd.Function):
             if grad_weight is not None:
                 error = exponential.div_(total * n)
                 error.scatter_add_(1, positive, torch.full_like(total, -1 / n))
-                error = error.to(dtype)
-                grad_hidden.append(product(error, weight.to(dtype).t()))
-                grad_weight += product(h.to(dtype).t(), error.t())
+                with torch.autocast(device.type, enabled=False):
+                    error = error.to(dtype)
+                    grad_hidden.append(product(error, weight.to(dtype).t()))
+                    grad_weight += product(h.to(dtype).t(), error.t())
         if grad_weight is not None:
-            ctx.save_for_backward(torch.cat(grad_hidden).to(hidden.dtype), grad_weight.t().to(weight.dtype))
+            ctx.dtypes = hidden.dtype, weight.dtype
+            ctx.save_for_backward(torch.cat(grad_hidden), grad_weight.t())
         return loss / n
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_output):
         grad_hidden, grad_weight = ctx.saved_tensors
-        return grad_hidden * grad_output, grad_weight * grad_output, None
+        of_hidden, of_weight = ctx.dtypes
+        return (grad_hidden * grad_output).to(of_hidden), (grad_weight * grad_output).to(of_weight), None
 
 
 def linear_cross_entropy(hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
