@@ -78,7 +78,7 @@ class Training:
         The model has the weights of the best epoch under its own protocol then.
         """
         if not self.state.is_file():
-            warmup.take(self.run, self.trainer, self.state)
+            warmup.take(self.run, self.trainer, self.state, self.dataset)
         self.trainer.keep_state(self.state)
 
         def after_epoch(*_: object) -> None:

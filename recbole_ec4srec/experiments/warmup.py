@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from recbole.data.dataset import Dataset
 from recbole.trainer import Trainer
 from recbole.utils import early_stopping
 
@@ -24,9 +25,13 @@ from recbole_ec4srec.config.objective import GUIDED
 from recbole_ec4srec.config.rules import check
 from recbole_ec4srec.config.schedule import update_schedule
 from recbole_ec4srec.config.variants import VARIANTS
+from recbole_ec4srec.data.identity import kept_in
+from recbole_ec4srec.experiments import records
 from recbole_ec4srec.experiments.records import Run, properties
 from recbole_ec4srec.model.objective import BUILT_IN
 from recbole_ec4srec.storage.atomic import replacing
+from recbole_ec4srec.storage.checkpoint import load_checkpoint, save_checkpoint
+from recbole_ec4srec.storage.settings import differences
 from recbole_ec4srec.training.protocols import Judged, model_file
 from recbole_ec4srec.training.resume import read_state
 
@@ -63,21 +68,24 @@ def keep(run: Run, trainer: Trainer, state: Path) -> None:
             shutil.copyfile(source, temporary)
 
 
-def take(run: Run, trainer: Trainer, state: Path) -> None:
-    """Write the ``state`` that a new run starts from, if another run has kept a warm-up; of several the longest."""
+def take(run: Run, trainer: Trainer, state: Path, dataset: Dataset) -> None:
+    """Write the ``state`` that a new run starts from, if another run of the same code has kept a warm-up on the same
+    data; of several the longest."""
     updates = getattr(trainer, "update_epochs", [])
     for epoch in range(updates[0] - 1 if updates else trainer.epochs, 0, -1):
         kept = _file(run, state.parent, epoch)
         if kept.is_file():
             warm = read_state(kept)
             of_both = isinstance(trainer, Judged) == ("protocols" in warm["schedule"])  # earlier versions judged by one
-            if of_both and (updates or not has_ended(warm["history"], trainer)):
+            of_same_data = not differences((kept_in(warm) or {}).get("fingerprint", {}), dataset.fingerprint)
+            if of_both and of_same_data and (updates or not has_ended(warm["history"], trainer)):
                 break
     else:
         return
     models = zip(_best_models(trainer, kept.with_suffix(".pth")), _best_models(trainer, trainer.saved_model_file))
     for source, target in models:
-        shutil.copyfile(source, target)
+        with replacing(Path(target)) as temporary:  # another model with other settings from here on
+            save_checkpoint({**load_checkpoint(source, "cpu"), "config": trainer.config}, temporary)
     warm["settings"] = trainer.settings
     warm["best_model"] = os.path.relpath(trainer.saved_model_file, state.parent)
     warm["schedule"]["explainer"] = trainer.explainer.state_dict()  # a new one: no run uses it in the warm-up
@@ -135,4 +143,10 @@ def _best_models(trainer, file):
 def _file(run: Run, work: Path, epoch: int) -> Path:
     model = "EC4SRec" if run.model in ("EC4SRecSSL", "EC4SRecSL") else run.model
     settings = {key: value for key, value in run.settings.items() if key not in KEYS_OF_GUIDANCE}
-    return work / f"{replace(run, model=model, settings=settings).name}-{epoch}.warm"
+    return work / f"{replace(run, model=model, settings=settings).name}-{_code()}-{epoch}.warm"
+
+
+@cache
+def _code():
+    """The code that a warm-up is of; the same in all of a process, which has read its files."""
+    return (records.commit() or "")[-9:]

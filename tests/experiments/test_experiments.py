@@ -20,6 +20,7 @@ from recbole_ec4srec.experiments.diagnosis import representations, similarities
 from recbole_ec4srec.experiments.explanations import precision_and_reciprocal_rank
 from recbole_ec4srec.experiments.plans import PLANS
 from recbole_ec4srec.experiments.tables import spread
+from recbole_ec4srec.storage.checkpoint import load_checkpoint
 from recbole_ec4srec.training.trainer import EC4SRecTrainer
 
 
@@ -220,6 +221,41 @@ def test_runs_that_differ_from_the_first_update_on_share_the_epochs_before_it(ru
         together.update(kept(tmp_path / "work", "--rows", "EC4SRec", *settings))
     assert len(together) == 8 and together == alone
     assert trained == 2 * list(range(8)) + 6 * list(range(1, 8))
+
+
+def test_a_warm_up_is_taken_over_on_the_same_data_by_the_same_code_alone(run, tmp_path, monkeypatch):
+    trained, train_epoch = [], EC4SRecTrainer._train_epoch
+
+    def counted(self, data, epoch, **options):
+        trained.append(epoch)
+        return train_epoch(self, data, epoch, **options)
+
+    monkeypatch.setattr(EC4SRecTrainer, "_train_epoch", counted)
+    work = tmp_path / "work"
+
+    def first_epochs(row):
+        trained.clear()
+        run(
+            "table3",
+            "--train",
+            "--datasets=synthetic",
+            "--rows",
+            row,
+            "--num_updates=1",
+            "--epochs=4",
+            f"--work={work}",
+        )
+        return [epoch for epoch in trained if epoch == 0]
+
+    assert first_epochs("EC4SRec") == [0, 0]  # of two seeds
+    assert first_epochs("EC4SRec(SL)") == []
+    models = [load_checkpoint(file)["config"]["model"] for file in sorted(work.glob("*EC4SRecSL-*.pth"))]
+    assert models == ["EC4SRecSL"] * 4  # under two protocols
+    synthetic.write(tmp_path / "data", seed=2)
+    assert first_epochs("EC4SRec(SSL)") == [0, 0]
+    shutil.rmtree(tmp_path / "results")
+    monkeypatch.setattr(warmup, "_code", lambda: "of another commit")
+    assert first_epochs("EC4SRec(SL)") == [0, 0]
 
 
 @pytest.mark.parametrize(
