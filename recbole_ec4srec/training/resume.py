@@ -137,6 +137,8 @@ class Resumable(Trainer):
     ) -> tuple[float, dict]:
         """RecBole's ``fit``, from the state that is there; ``callback_fn`` is called when the state is written."""
         self._saved = saved
+        if self.state_file is not None and (not valid_data or self.eval_step < 1):
+            self.logger.warning("resume: no state is written, since it is written after a validation and there is none")
         remember(self.model, train_data._dataset)
         left = of_first(self._newest_state)
         if left and self._resume(*left, train_data):

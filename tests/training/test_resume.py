@@ -180,6 +180,13 @@ def test_another_number_of_processes_is_refused_by_the_newest_state_with_what_di
     assert "the state before it" not in caplog.text
 
 
+def test_without_validation_a_training_says_that_it_leaves_no_state(run, tmp_path, caplog):
+    caplog.set_level(logging.WARNING)
+    run(eval_step=0, resume="auto")
+    assert "resume: no state is written" in caplog.text
+    assert not list((tmp_path / "saved").glob("*.state"))
+
+
 def test_another_configuration_has_a_state_of_its_own(run, tmp_path):
     run(kill=1, resume="auto")
     run(kill=1, resume="auto", tau=0.5)
