@@ -198,10 +198,15 @@ def _read_retired(config: dict) -> None:
 
 
 def _check_schedule(epochs: int, num_updates: int, update_epochs: list[int]) -> None:
-    """Every importance update has an epoch, and with ``num_updates`` the first has a warm-up before it."""
+    """Every importance update has an epoch; without a warm-up before the first one there is a warning."""
     late = [epoch for epoch in update_epochs if epoch > epochs]
     if late:
         refuse("update_epochs", late, f"epochs from 1 to {epochs} (epochs: {epochs})")
     if not update_epochs and num_updates > max(epochs - 1, 0):
         allowed = f"at most {max(epochs - 1, 0)} with epochs: {epochs} (0 trains the warm-up only)"
         refuse("num_updates", num_updates, f"{allowed}, or more epochs")
+    if not update_epochs and num_updates and epochs < 2 * (num_updates + 1):
+        getLogger().warning(
+            f"num_updates: with {num_updates} in {epochs} epochs the first update is at the first epoch, of a model that "
+            f"has not been trained; with {2 * (num_updates + 1)} epochs or more there is a warm-up before it"
+        )

@@ -221,6 +221,20 @@ def test_more_updates_than_the_epochs_have_room_for_are_refused(epochs, updates,
     assert message.startswith(f"num_updates: got {updates}, allowed is {allowed}")
 
 
+@pytest.mark.parametrize(
+    ("settings", "warns"),
+    [
+        ({"epochs": 11, "num_updates": 5}, True),
+        ({"epochs": 12, "num_updates": 5}, False),
+        ({"epochs": 11, "num_updates": 0}, False),
+        ({"epochs": 11, "num_updates": 5, "update_epochs": [1]}, False),
+    ],
+)
+def test_a_schedule_without_a_warm_up_is_warned_of_where_nobody_asked_for_it(settings, warns, caplog):
+    config_of("EC4SRec", **settings)
+    assert ("with 12 epochs or more there is a warm-up" in caplog.text) == warns
+
+
 @pytest.mark.parametrize(("epochs", "updates"), [(4, 3), (1, 0), (0, 0)])
 def test_as_many_updates_as_the_epochs_have_room_for_are_accepted(epochs, updates):
     config = config_of(epochs=epochs, num_updates=updates)
