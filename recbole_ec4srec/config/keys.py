@@ -207,6 +207,6 @@ def _check_schedule(epochs: int, num_updates: int, update_epochs: list[int]) -> 
         refuse("num_updates", num_updates, f"{allowed}, or more epochs")
     if not update_epochs and num_updates and epochs < 2 * (num_updates + 1):
         getLogger().warning(
-            f"num_updates: with {num_updates} in {epochs} epochs the first update is at the first epoch, of a model that "
-            f"has not been trained; with {2 * (num_updates + 1)} epochs or more there is a warm-up before it"
+            f"num_updates: with {num_updates} in {epochs} epochs the first update is at the first epoch, of a model "
+            f"that has not been trained; with {2 * (num_updates + 1)} epochs or more there is a warm-up before it"
         )
