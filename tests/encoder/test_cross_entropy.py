@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten
 
 from recbole_ec4srec.encoder.kernels import cross_entropy
 from recbole_ec4srec.encoder.kernels.cross_entropy import linear_cross_entropy
@@ -70,7 +70,7 @@ class LargestResult(TorchDispatchMode):
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         result = operation(*args, **kwargs or {})
-        sizes = [tensor.numel() for tensor in tree_leaves(result) if isinstance(tensor, torch.Tensor)]
+        sizes = [tensor.numel() for tensor in tree_flatten(result)[0] if isinstance(tensor, torch.Tensor)]
         self.elements = max(self.elements, *sizes, 0)
         return result
 
