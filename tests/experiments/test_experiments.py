@@ -13,6 +13,7 @@ import pytest
 import torch
 from conftest import ROOT
 
+import recbole_ec4srec
 from recbole_ec4srec.data import synthetic
 from recbole_ec4srec.experiments import __main__ as command
 from recbole_ec4srec.experiments import progress, records, training, warmup
@@ -630,6 +631,19 @@ def test_an_evaluation_that_makes_no_record_is_refused_before_training(run, caps
     with pytest.raises(SystemExit):
         run("table5", setting, "--train", "--datasets=synthetic", "--rows", "CL4SRec")
     assert message in capsys.readouterr().err
+
+
+def test_loaders_that_do_not_know_what_users_had_are_refused(run, tmp_path, capsys):
+    saved = tmp_path / "saved"
+    given = ["--num_updates=1", f"--checkpoint_dir={saved}"]
+    rows = ["--train", "--datasets=synthetic", "--rows", "DuoRec"]
+    (duorec,) = PLANS["table3"].runs("synthetic", [1], {})["DuoRec"]
+    settings = {**duorec.settings, "epochs": 2, "hidden_size": 16, "inner_size": 32, "seed": 1}
+    where = {"data_path": str(tmp_path / "data"), "checkpoint_dir": str(saved), "save_dataloaders": True}
+    recbole_ec4srec.run("DuoRec", "synthetic", config_dict={**settings, **where})
+    with pytest.raises(SystemExit):
+        run("table3", *given, *rows)
+    assert "dataloaders_save_path: synthetic has loaders that save_dataloaders left" in capsys.readouterr().err
 
 
 def test_a_metric_that_was_not_asked_for_is_an_empty_cell(run):
